@@ -1,0 +1,1 @@
+//! Product keys, user tokens and webhook signatures.

@@ -1,0 +1,1 @@
+//! What every process does: runtime, signals, tracing, panic hook, admin port, ordered shutdown.

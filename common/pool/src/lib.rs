@@ -1,0 +1,1 @@
+//! Task pools: a fixed number of workers over a bounded queue, keyed where order matters.

@@ -1,0 +1,1 @@
+//! The table of products that every service keeps fresh from a saver.

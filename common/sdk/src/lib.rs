@@ -1,0 +1,1 @@
+//! The Rust client SDK: connect, bind, receive, acknowledge, send uplinks, reconnect.

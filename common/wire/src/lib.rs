@@ -1,0 +1,1 @@
+//! The client protocol's frame codec, without sockets.

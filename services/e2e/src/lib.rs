@@ -1,0 +1,1 @@
+//! End-to-end tests: the whole cluster in one process, and real processes.
