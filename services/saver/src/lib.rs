@@ -1,1 +1,3 @@
-//! The saver service.
+//! The saver service: all access to storage.
+
+pub mod store;
