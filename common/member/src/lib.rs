@@ -1,1 +1,130 @@
-//! Membership of the cluster: lease, view, message-id grants and configuration from the keeper.
+//! Membership of the cluster: a node's lease, the view, and the grants of message ids, all from the keeper.
+//!
+//! [`join`] waits for a keeper, however long; from then on the [`Member`] renews the lease, follows the view and keeps the
+//! [`IdMaker`] extended until [`Member::leave`] or until its last handle is dropped. While no keeper answers, the last view
+//! stands and nothing is closed; only [`Member::lease_valid`] turns false.
+
+mod backoff;
+mod keepers;
+mod lease;
+mod shared;
+mod view;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longline_config::{NodeConfig, Unreachable};
+use longline_types::{Error, IdMaker, Load, NodeState, Role, View};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use lease::Identity;
+use shared::Shared;
+
+/// How long an ordered stop waits for the keeper to hear of it; after that the lease runs out by itself.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Who joins.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What the node does.
+    pub role: Role,
+    /// Its name, data centre, keepers and advertised address.
+    pub node: NodeConfig,
+    /// Where its gRPC really listens.
+    pub rpc: SocketAddr,
+    /// host:port for devices (rooms) or for HTTP (centers, dispatchers), as others reach it.
+    pub public: Vec<String>,
+}
+
+/// Why a node cannot join. A keeper that does not answer is no reason: it is waited for.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The configuration names no keeper.
+    #[error("no keeper is configured: set node.keepers to their host:port")]
+    NoKeepers,
+    /// The configuration names a keeper by something that is no host:port.
+    #[error("`{0}` in node.keepers is no host:port")]
+    BadKeeper(String),
+    /// Nothing says how others reach this node's gRPC.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// The keeper does not accept what the node says of itself.
+    #[error("the keeper refuses this node: {0}")]
+    Refused(Error),
+    /// The process was told to stop meanwhile.
+    #[error("stopped before a keeper answered")]
+    Shutdown,
+}
+
+/// Joins the cluster in state [`NodeState::Starting`], trying all keepers with backoff until one answers or `shutdown`.
+///
+/// `shutdown` ends the waiting only: a node that is stopping keeps its lease until it leaves.
+pub async fn join(options: Options, shutdown: CancellationToken) -> Result<Member, JoinError> {
+    let joining = lease::join(options);
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Err(JoinError::Shutdown),
+        shared = joining => Ok(Member::start(shared?)),
+    }
+}
+
+/// A node's place in the cluster. Clones are handles on the same place.
+#[derive(Clone)]
+pub struct Member {
+    shared: Arc<Shared>,
+    /// Ends the tasks with the last handle.
+    _tasks: Arc<DropGuard>,
+}
+
+impl Member {
+    fn start(shared: Shared) -> Member {
+        let shared = Arc::new(shared);
+        tokio::spawn(lease::keep(shared.clone()));
+        tokio::spawn(view::follow(shared.clone()));
+        let tasks = Arc::new(shared.stop.clone().drop_guard());
+        Member { shared, _tasks: tasks }
+    }
+
+    /// The view and its changes, loads included. Its number never goes back; a view that contains this node is there from
+    /// the start.
+    pub fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.shared.view.subscribe()
+    }
+
+    /// Who this node is. It changes only when a lost lease was replaced by a new registration (R4): then the number and
+    /// the incarnation are new, and the view that contains them is there already. A renewed lease wakes nobody.
+    pub fn identity(&self) -> watch::Receiver<Identity> {
+        self.shared.identity.subscribe()
+    }
+
+    /// Whether the keeper has confirmed this node within the lease, counted from when it was asked. Compared with the clock
+    /// at each call, so a process that was paused learns it at once.
+    pub fn lease_valid(&self) -> bool {
+        Instant::now() < self.shared.identity.borrow().lease_until
+    }
+
+    /// Makes message ids within the grants of this node (I1). The same object for the life of the member.
+    pub fn ids(&self) -> Arc<IdMaker> {
+        self.shared.ids.clone()
+    }
+
+    /// Tells the keeper, at once, whether this node may be given work.
+    pub fn set_state(&self, state: NodeState) {
+        self.shared.report(|report| report.state = state);
+        self.shared.report_now.notify_one();
+    }
+
+    /// What the next renewal reports as load.
+    pub fn set_load(&self, load: Load) {
+        self.shared.report(|report| report.load = load);
+    }
+
+    /// Leaves the cluster: the lease ends at once if a keeper answers within 2 s, else by itself. Nothing is renewed after
+    /// this; [`Member::lease_valid`] is false.
+    pub async fn leave(&self) {
+        self.shared.stop.cancel();
+        lease::leave(&self.shared, LEAVE_DEADLINE).await;
+    }
+}

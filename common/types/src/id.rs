@@ -97,7 +97,14 @@ impl IdMaker {
         let mut state = self.lock();
         if grant.number != state.grant.number {
             *state = State { grant, next: None, at_ms: state.at_ms, counter: state.counter };
-        } else if grant.from_ms >= state.grant.until_ms {
+            return;
+        }
+        let last_until_ms = state.next.map_or(state.grant.until_ms, |n| n.until_ms);
+        if grant.from_ms == last_until_ms {
+            // It only makes the last one longer, so that a node that makes no ids for hours skips none of their times.
+            let State { grant: first, next, .. } = &mut *state;
+            next.as_mut().unwrap_or(first).until_ms = grant.until_ms.max(last_until_ms);
+        } else if grant.from_ms > last_until_ms {
             state.next = Some(grant);
         }
     }
@@ -162,6 +169,21 @@ mod tests {
         maker.extend(grant(5, T + 2, T + 4));
         assert_eq!(maker.make(T + 2).unwrap().time_ms(), T + 2);
         assert_eq!(maker.make(T + 4), Err(IdExhausted));
+    }
+
+    #[test]
+    fn grants_that_touch_are_one_however_many_came_while_idle_i1() {
+        let maker = IdMaker::new(grant(5, T, T + 10));
+        for from in [T + 10, T + 20, T + 30] {
+            maker.extend(grant(5, from, from + 10));
+        }
+        assert_eq!(maker.make(T + 12).unwrap().time_ms(), T + 12);
+        maker.extend(grant(5, T + 60, T + 70));
+        maker.extend(grant(5, T + 70, T + 80));
+        assert_eq!(maker.make(T + 39).unwrap().time_ms(), T + 39);
+        assert_eq!(maker.make(T + 40).unwrap().time_ms(), T + 60, "nothing was granted before");
+        assert_eq!(maker.make(T + 79).unwrap().time_ms(), T + 79);
+        assert_eq!(maker.make(T + 80), Err(IdExhausted));
     }
 
     #[test]
