@@ -1,4 +1,5 @@
 //! Pipelines against real servers on loopback: batching, order, bounds, and what a caller learns when a server dies.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
