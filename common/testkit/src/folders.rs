@@ -21,6 +21,11 @@ impl Scratch {
         Ok(Scratch { folder })
     }
 
+    /// Leaves it where it is when dropped.
+    pub fn keep(&mut self) {
+        self.folder.disable_cleanup(true);
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.folder.path()

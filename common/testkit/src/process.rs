@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
@@ -40,7 +41,9 @@ impl Process {
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
-            .stderr(output);
+            .stderr(output)
+            // A group of its own: Ctrl-C in a terminal reaches whoever started it, who then stops it in order.
+            .process_group(0);
         let child = spawn(command).with_context(|| format!("cannot start {}", program.display()))?;
         Ok(Process { child, log: log.to_owned() })
     }
