@@ -159,19 +159,23 @@ async fn work<J, F, Fut>(
         if jobs.is_empty() {
             return;
         }
-        let count = jobs.len();
-        metrics.depth.sub(count as i64);
-        let handled = AssertUnwindSafe(async { handler(jobs).await }).catch_unwind().await;
-        match handled {
-            Ok(()) => metrics.done.inc_by(count as u64),
-            Err(_) => {
-                metrics.panicked.inc();
-                tracing::error!(
-                    pool = name,
-                    jobs = count,
-                    "a job panicked; its batch is lost, the worker goes on"
-                );
-            }
+        metrics.depth.sub(jobs.len() as i64);
+        run_caught(name, jobs.len(), &metrics, async { handler(jobs).await }).await;
+    }
+}
+
+/// Runs the work on some jobs; a panic in it is counted and logged, and goes no further.
+pub(crate) async fn run_caught(
+    name: &'static str,
+    jobs: usize,
+    metrics: &Metrics,
+    work: impl Future<Output = ()>,
+) {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(()) => metrics.done.inc_by(jobs as u64),
+        Err(_) => {
+            metrics.panicked.inc();
+            tracing::error!(pool = name, jobs, "a job panicked; its batch is lost, the worker goes on");
         }
     }
 }
