@@ -20,5 +20,5 @@ pub use id::{IdExhausted, IdGrant, IdMaker, MessageId};
 pub use message::{Class, Durability, MessageState};
 pub use route::{Device, Route, SessionId, Stamp};
 pub use slot::{SLOTS, Slot};
-pub use time::{TimeMs, now_ms};
+pub use time::{TimeMs, now_ms, rfc3339};
 pub use view::{Load, Node, NodeState, Role, SlotOwner, View};
