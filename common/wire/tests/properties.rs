@@ -73,7 +73,7 @@ fn write(frames: &[Sent]) -> BytesMut {
             Sent::Ping => encode_empty(FrameType::Ping, &mut out),
             Sent::Close(m) => encode(m, &mut out),
         }
-        .unwrap();
+        .expect("a frame within its limit");
     }
     out
 }

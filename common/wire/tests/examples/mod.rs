@@ -88,19 +88,19 @@ pub(crate) fn all() -> Vec<Example> {
 
 fn frame<M: Body>(name: &'static str, body: &M) -> Example {
     let mut bytes = Vec::new();
-    encode(body, &mut bytes).unwrap();
+    encode(body, &mut bytes).expect("a frame within its limit");
     Example { name, bytes }
 }
 
 fn empty(name: &'static str, kind: FrameType) -> Example {
     let mut bytes = Vec::new();
-    encode_empty(kind, &mut bytes).unwrap();
+    encode_empty(kind, &mut bytes).expect("a frame within its limit");
     Example { name, bytes }
 }
 
 fn pushed() -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode_push_message(0, &push(), &mut bytes).unwrap();
+    encode_push_message(0, &push(), &mut bytes).expect("a frame within its limit");
     bytes
 }
 
