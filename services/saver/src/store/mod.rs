@@ -13,6 +13,9 @@
 //! [`ErrorCode::DeadlineExceeded`]: longline_types::ErrorCode::DeadlineExceeded
 
 mod records;
+pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod suite;
 
 use std::future::Future;
 
@@ -111,7 +114,7 @@ pub trait Store: Send + Sync + 'static {
     /// sequence other than 0 by (product, user, device, sequence)), queued or finished, and nothing was stored.
     fn put_uplinks(&self, batch: Vec<PutUplink>) -> impl Future<Output = Vec<Result<bool, Error>>> + Send;
 
-    /// Uplinks due now that nobody holds, lowest id first; from now they are the caller's for the lease. Two callers never get the
+    /// Uplinks due now that nobody holds, longest due first; from now they are the caller's for the lease. Two callers never get the
     /// same.
     fn claim_uplinks(&self, claim: Claim) -> impl Future<Output = Result<Vec<UplinkRecord>, Error>> + Send;
 
