@@ -18,11 +18,12 @@ mod tests;
 mod uplinks;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longline_pb::saver::{BroadcastRecord, MessageRecord, Product, UplinkRecord};
 use longline_types::{Address, Error, MessageId, ProductId, now_ms};
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -42,6 +43,20 @@ static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 const READERS: u32 = 4;
 /// How long a read waits for a connection, and a write for the file's lock.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// Where the file is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The file; its folder is made if it is not there. SQLite keeps two more files beside it.
+    pub path: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { path: "longline-data/saver.db".into() }
+    }
+}
 
 /// The store in one file. Clones share it.
 #[derive(Clone)]
