@@ -1,8 +1,15 @@
 //! The room service: holds the devices' connections, pushes to them, and brings back what they acknowledge.
 
 mod config;
+mod engine;
 pub mod link;
+mod listeners;
+mod metrics;
+mod session;
+mod shard;
 mod walk;
 
 pub use config::EngineConfig;
+pub use engine::{Engine, StillRunning};
+pub use listeners::Listeners;
 pub use walk::{Walk, WalkProgress, Walks};

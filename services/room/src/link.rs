@@ -28,8 +28,8 @@ mod to_cluster;
 mod to_shard;
 
 pub use message::{Bound, Delivered, Identity, Inspection, Loaded, Message, Refusal, SlotSet};
+pub(crate) use queue::{CLUSTER_BATCH, ClusterSender, Taken};
 pub use queue::{ClusterReceiver, Overloaded, ShardInbox, ShardSender, cluster_channel, shard_queue};
-pub(crate) use queue::{ClusterSender, Taken};
 pub use to_cluster::{
     AssertRequest, BindProof, BindRequest, LoadRequest, PresenceChange, ToCluster, UplinkRequest,
 };

@@ -130,6 +130,11 @@ impl ShardSender {
         })
     }
 
+    /// Has the shard stop, however full its queue is.
+    pub(crate) fn stop(&self) {
+        self.put(ToShard::Command(Command::Stop), |queue| !queue.closed).ok();
+    }
+
     /// Sets the overflow flag: all binds of the shard are checked soon (D2).
     pub fn mark_overflowed(&self) {
         self.shared.overflowed.store(true, Ordering::Release);

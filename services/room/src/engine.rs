@@ -1,0 +1,167 @@
+//! The shards of a room, started and stopped together.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use longline_types::SessionId;
+use mio::{Poll, Waker};
+use prometheus::Registry;
+use tokio::sync::mpsc;
+
+use crate::EngineConfig;
+use crate::link::{ClusterReceiver, ShardSender, cluster_channel, shard_queue};
+use crate::listeners::Listeners;
+use crate::metrics::{Counters, Exporter};
+use crate::shard::{Core, Shard, WAKER, Wiring};
+
+/// The running shards. Dropped without [`Engine::stop`] they are told to stop, and not waited for.
+pub struct Engine {
+    addresses: Vec<SocketAddr>,
+    shards: Vec<ShardSender>,
+    counters: Vec<Arc<Counters>>,
+    threads: Vec<JoinHandle<()>>,
+    questions: Option<ClusterReceiver>,
+    ended: mpsc::Receiver<String>,
+}
+
+/// The shards did not stop in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0} shards did not stop in time")]
+pub struct StillRunning(usize);
+
+impl Engine {
+    /// Starts the shards on these sockets and registers their metrics.
+    ///
+    /// # Errors
+    /// If the system gives no poll or thread, or the metrics are registered already.
+    pub fn start(config: EngineConfig, listeners: Listeners, registry: &Registry) -> anyhow::Result<Engine> {
+        let addresses = listeners.addresses();
+        let (links, questions) = cluster_channel(config.cluster_batches.max(1) as usize);
+        let (ends, ended) = mpsc::channel(listeners.sockets.len().max(1));
+        let room = Arc::new(AtomicU64::new(0));
+        let mut engine = Engine {
+            addresses,
+            shards: Vec::new(),
+            counters: Vec::new(),
+            threads: Vec::new(),
+            questions: Some(questions),
+            ended,
+        };
+        for (number, listener) in listeners.sockets.into_iter().enumerate() {
+            let number = u8::try_from(number)?;
+            let poll = Poll::new()?;
+            let waker = Waker::new(poll.registry(), WAKER)?;
+            let wake = move || {
+                // It fails only if the shard's poll is gone, and with it the shard.
+                let _ = waker.wake();
+            };
+            let (sender, inbox) = shard_queue(config.queue_items as usize, config.queue_bytes as usize, wake);
+            let counters = Arc::new(Counters::default());
+            let seed = 0x9e37_79b9_7f4a_7c15 ^ longline_types::now_ms() << 8 ^ u64::from(number);
+            let core = Core::new(number, config.clone(), Arc::clone(&counters), Arc::clone(&room), seed);
+            let wiring = Wiring {
+                poll,
+                listener: mio::net::TcpListener::from_std(listener),
+                inbox,
+                links: links.clone(),
+                counters: Arc::clone(&counters),
+                read_bytes: config.read_bytes as usize,
+            };
+            engine.threads.push(spawn(number, Shard::new(core, wiring), ends.clone())?);
+            engine.shards.push(sender);
+            engine.counters.push(counters);
+        }
+        registry.register(Box::new(Exporter::new(engine.counters.clone())?))?;
+        Ok(engine)
+    }
+
+    /// Where devices really connect.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The way to each shard, by its number.
+    pub fn shards(&self) -> &[ShardSender] {
+        &self.shards
+    }
+
+    /// The way to the shard of a session, if there is one with that number.
+    pub fn shard_of(&self, session: SessionId) -> Option<&ShardSender> {
+        self.shards.get(usize::from(session.shard()))
+    }
+
+    /// What the shards ask of the cluster. To be taken once; later it is a channel that has ended.
+    pub fn take_questions(&mut self) -> ClusterReceiver {
+        self.questions.take().unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// A function that counts the sessions there are now: connections that have said who they are.
+    pub fn session_count(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
+        let counters = self.counters.clone();
+        Arc::new(move || counters.iter().map(|shard| shard.sessions.read()).sum())
+    }
+
+    /// Waits until a shard has ended, which it does only when it is told to, or by a fault; says why.
+    pub async fn failed(&mut self) -> String {
+        self.ended.recv().await.unwrap_or_else(|| "all shards have ended".to_owned())
+    }
+
+    /// Closes all sessions and ends the threads.
+    ///
+    /// # Errors
+    /// If some have not ended within the deadline.
+    pub async fn stop(&mut self, deadline: Duration) -> Result<(), StillRunning> {
+        self.tell_to_stop();
+        // Ends when the last thread has let go of its end.
+        let all = async { while self.ended.recv().await.is_some() {} };
+        let in_time = tokio::time::timeout(deadline, all).await.is_ok();
+        let running = self.threads.iter().filter(|thread| !thread.is_finished()).count();
+        if !in_time && running > 0 {
+            return Err(StillRunning(running));
+        }
+        for thread in self.threads.drain(..) {
+            // A panic was told by `failed` and logged by the panic hook.
+            let _ = thread.join();
+        }
+        Ok(())
+    }
+
+    fn tell_to_stop(&self) {
+        for shard in &self.shards {
+            shard.stop();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.tell_to_stop();
+    }
+}
+
+fn spawn(number: u8, shard: Shard, ends: mpsc::Sender<String>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+        let mut end = End { ends, reason: format!("shard {number} has panicked") };
+        end.reason = match shard.run() {
+            Ok(()) => format!("shard {number} was stopped"),
+            Err(error) => format!("shard {number}: the poll has failed: {error}"),
+        };
+    })
+}
+
+/// Tells that a thread has ended, however it does.
+struct End {
+    ends: mpsc::Sender<String>,
+    reason: String,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // There is a place for each shard; if nobody listens any more, nobody wants to know.
+        let _ = self.ends.try_send(std::mem::take(&mut self.reason));
+    }
+}

@@ -1,0 +1,272 @@
+//! The state machine of one connection, without I/O: bytes, answers, hints and time go in; frames and questions come out.
+//!
+//! A connection is greeted, then a session, then leaving; only a session has binds, so nothing can be pushed to a connection that
+//! has not said who it is. What a session shares with the others of its shard is [`Env`].
+
+mod bind;
+mod binds;
+mod budget;
+mod ending;
+mod flight;
+mod frames;
+mod greeting;
+mod heartbeat;
+mod input;
+mod jitter;
+mod loading;
+mod open;
+mod output;
+mod pushing;
+mod standing;
+mod timing;
+mod turn;
+
+pub(crate) use ending::Ending;
+pub(crate) use open::Session;
+pub(crate) use output::Output;
+pub(crate) use turn::{Env, Now, Turn};
+
+use longline_types::{CloseReason, SessionId};
+use longline_wire::{Limits, decode};
+
+use greeting::Greeting;
+use input::Input;
+
+/// Bytes that a leaving connection may still send before it is cut.
+const MOST_IGNORED: usize = 256 * 1024;
+
+/// One connection.
+pub(crate) struct Connection {
+    id: SessionId,
+    phase: Phase,
+    input: Input,
+    output: Output,
+    /// It is in the shard's list of connections to write to.
+    pub(crate) listed: bool,
+}
+
+enum Phase {
+    Greeting(Greeting),
+    Open(Session),
+    Leaving(Leaving),
+}
+
+/// Told to go; its CLOSE is written and read.
+struct Leaving {
+    until: u64,
+    ignored: usize,
+    /// Nothing more can be written or read.
+    gone: bool,
+}
+
+/// What the socket is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SocketState {
+    /// Write what there is, read what comes.
+    Open,
+    /// Write what there is, then say that nothing more comes.
+    Leaving,
+    /// Close it.
+    Finished,
+}
+
+impl Connection {
+    /// A connection that was accepted just now.
+    pub(crate) fn new(id: SessionId, now: Now, env: &Env) -> Connection {
+        let deadline = now.ms + u64::from(env.config.handshake_ms);
+        Connection::in_phase(id, Phase::Greeting(Greeting::new(deadline)))
+    }
+
+    /// A connection that was accepted only to be told why it cannot stay.
+    pub(crate) fn refused(id: SessionId, ending: &Ending, now: Now, env: &mut Env) -> Connection {
+        let mut connection = Connection::new(id, now, env);
+        connection.end(ending, now, env);
+        connection
+    }
+
+    fn in_phase(id: SessionId, phase: Phase) -> Connection {
+        Connection { id, phase, input: Input::default(), output: Output::default(), listed: false }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// It has not sent a whole HELLO.
+    pub(crate) fn is_greeting(&self) -> bool {
+        matches!(self.phase, Phase::Greeting(_))
+    }
+
+    pub(crate) fn is_session(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
+    pub(crate) fn socket_state(&self) -> SocketState {
+        match &self.phase {
+            Phase::Leaving(leaving) if leaving.gone => SocketState::Finished,
+            Phase::Leaving(_) => SocketState::Leaving,
+            _ => SocketState::Open,
+        }
+    }
+
+    /// Bytes came from the socket.
+    pub(crate) fn received(&mut self, bytes: &[u8], now: Now, env: &mut Env) {
+        if let Phase::Leaving(leaving) = &mut self.phase {
+            leaving.ignored += bytes.len();
+            leaving.gone |= leaving.ignored > MOST_IGNORED;
+            return;
+        }
+        if let Phase::Open(session) = &mut self.phase {
+            session.seen(now.ms);
+        }
+        let joined = self.input.join(bytes);
+        let all = joined.as_ref().map_or(bytes, |joined| joined.as_slice());
+        match self.read(all, now, env) {
+            Ok(used) => self.input.keep(joined, bytes, used),
+            Err(ending) => self.end(&ending, now, env),
+        }
+        self.settle(now, env);
+    }
+
+    /// Handles the whole frames at the start of `bytes`; says how many bytes they took.
+    fn read(&mut self, bytes: &[u8], now: Now, env: &mut Env) -> Result<usize, Ending> {
+        let mut used = 0;
+        loop {
+            let rest = &bytes[used..];
+            let (mut t, phase) = self.turn(now, env);
+            match phase {
+                Phase::Greeting(greeting) => {
+                    let (length, hello) = greeting.read(rest, t.env.config.hello_bytes as usize)?;
+                    used += length;
+                    let Some(hello) = hello else { return Ok(used) };
+                    if t.env.congested || t.env.draining.is_some() {
+                        return Err(turned_away(t.env));
+                    }
+                    t.env.counters.hellos.add(1);
+                    self.phase = Phase::Open(Session::open(hello, &mut t)?);
+                }
+                Phase::Open(session) => {
+                    let Some((frame, length)) = decode(rest, &Limits::FROM_DEVICE)? else { return Ok(used) };
+                    used += length;
+                    session.frame(frame, &mut t)?;
+                }
+                Phase::Leaving(_) => return Ok(bytes.len()),
+            }
+        }
+    }
+
+    /// The other side has closed, or the socket has failed.
+    pub(crate) fn lost(&mut self, now: Now, env: &mut Env) {
+        self.end(&Ending::new(CloseReason::ClientGone, ""), now, env);
+    }
+
+    /// The socket has taken this many bytes of the output.
+    pub(crate) fn wrote(&mut self, bytes: usize, now: Now, env: &mut Env) {
+        env.output_bytes = env.output_bytes.saturating_sub(bytes.min(self.output.len()));
+        self.output.advance(bytes, &mut env.pool, now.ms);
+        self.settle(now, env);
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_time(&mut self, now: Now, env: &mut Env) {
+        match &mut self.phase {
+            Phase::Greeting(greeting) if greeting.deadline <= now.ms => {
+                let detail = "no whole HELLO within the handshake's deadline";
+                self.end(&Ending::new(CloseReason::HandshakeTimeout, detail), now, env);
+            }
+            Phase::Leaving(leaving) if leaving.until <= now.ms => leaving.gone = true,
+            Phase::Open(_) => {
+                self.with_session(now, env, |session, t| session.on_time(t));
+            }
+            Phase::Greeting(_) | Phase::Leaving(_) => {}
+        }
+    }
+
+    /// When [`Connection::on_time`] should be called, if nothing happens before.
+    pub(crate) fn deadline(&mut self, now: Now, env: &mut Env) -> u64 {
+        let (t, phase) = self.turn(now, env);
+        match phase {
+            Phase::Greeting(greeting) => greeting.deadline,
+            Phase::Leaving(leaving) => leaving.until,
+            Phase::Open(session) => session.deadline(&t),
+        }
+    }
+
+    /// Lets something happen to the session, if it is one. None if it is not, or if the session has ended by it.
+    pub(crate) fn with_session<T>(
+        &mut self,
+        now: Now,
+        env: &mut Env,
+        event: impl FnOnce(&mut Session, &mut Turn<'_>) -> Result<T, Ending>,
+    ) -> Option<Result<T, Ended>> {
+        let (mut t, phase) = self.turn(now, env);
+        let Phase::Open(session) = phase else { return None };
+        match event(session, &mut t) {
+            Ok(result) => {
+                session.settle(&mut t);
+                Some(Ok(result))
+            }
+            Err(ending) => {
+                self.end(&ending, now, env);
+                Some(Err(Ended))
+            }
+        }
+    }
+
+    /// Ends the session or the greeting, and tells the device why.
+    pub(crate) fn end(&mut self, ending: &Ending, now: Now, env: &mut Env) {
+        let gone = ending.reason == CloseReason::ClientGone;
+        if let Phase::Leaving(leaving) = &mut self.phase {
+            leaving.gone |= gone;
+            return;
+        }
+        let until = now.ms + u64::from(env.config.linger_ms);
+        let leaving = Phase::Leaving(Leaving { until, ignored: 0, gone });
+        let before = std::mem::replace(&mut self.phase, leaving);
+        env.counters.closed(ending.reason);
+        let (mut t, _) = self.turn(now, env);
+        if let Phase::Open(session) = before {
+            session.finish(ending.reason, &mut t);
+        }
+        if !gone {
+            t.send(&ending.frame());
+        }
+        self.input.clear();
+    }
+
+    /// Gives up what the connection holds of the shard; to be called before it is dropped.
+    pub(crate) fn release(&mut self, env: &mut Env) {
+        let unwritten = self.output.clear(&mut env.pool);
+        env.output_bytes = env.output_bytes.saturating_sub(unwritten);
+    }
+
+    fn settle(&mut self, now: Now, env: &mut Env) {
+        let (mut t, phase) = self.turn(now, env);
+        if let Phase::Open(session) = phase {
+            session.settle(&mut t);
+        }
+    }
+
+    fn turn<'a>(&'a mut self, now: Now, env: &'a mut Env) -> (Turn<'a>, &'a mut Phase) {
+        (Turn { now, id: self.id, env, output: &mut self.output }, &mut self.phase)
+    }
+}
+
+/// The session has ended by what happened to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ended;
+
+/// Why no session can begin now.
+pub(crate) fn turned_away(env: &Env) -> Ending {
+    match env.draining {
+        Some(reason) => Ending::new(reason, "this room is being emptied"),
+        None => Ending::new(CloseReason::Overloaded, "this room takes no more sessions now"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! A session: a device that has said who it is.
+
+use longline_pb::client;
+use longline_types::{Address, CloseReason, Device, Route, Stamp, TimeMs};
+
+use super::bind::{Bind, Inbox, Standing};
+use super::binds::Binds;
+use super::budget::FrameBudget;
+use super::ending::Ending;
+use super::greeting::{Introduction, Profile};
+use super::heartbeat::Wish;
+use super::turn::Turn;
+use crate::link::{BindId, Identity, Inspection, PresenceChange, ToCluster};
+
+/// The state of one session, without I/O. Its events are in the modules beside this one:
+/// [`frames`](super::frames) from the device, [`standing`](super::standing) with the register, [`pushing`](super::pushing) and
+/// [`loading`](super::loading) of messages, [`timing`](super::timing).
+pub(crate) struct Session {
+    pub(super) device: Device,
+    pub(super) profile: Box<Profile>,
+    pub(super) wish: Wish,
+    pub(super) binds: Binds,
+    /// Until WELCOME is sent.
+    pub(super) opening: Option<Box<Opening>>,
+    pub(super) uplinks: Option<Box<Vec<WaitingUplink>>>,
+    pub(super) budget: FrameBudget,
+    pub(super) connected_at_ms: TimeMs,
+    pub(super) last_seen: u64,
+    /// Next slow round (D2, R6).
+    pub(super) check_at: u64,
+    pub(super) heartbeat_s: u32,
+    pub(super) next_serial: u16,
+    /// One of its binds has stood.
+    pub(super) authenticated: bool,
+}
+
+/// What WELCOME will say.
+pub(super) struct Opening {
+    pub(super) deadline: u64,
+    pub(super) decided: Vec<client::Bound>,
+}
+
+/// An uplink that the cluster has not answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct WaitingUplink {
+    pub(super) sequence: u64,
+    pub(super) bytes: u32,
+}
+
+impl Session {
+    /// Begins the session and asks for its binds.
+    pub(crate) fn open(hello: Introduction, t: &mut Turn<'_>) -> Result<Session, Ending> {
+        let heartbeat_s = hello.wish.choose(0, &t.env.config);
+        let mut session = Session {
+            device: hello.device,
+            profile: hello.profile,
+            wish: hello.wish,
+            binds: Binds::default(),
+            opening: Some(Box::new(Opening {
+                deadline: t.now.ms + u64::from(t.env.config.welcome_wait_ms),
+                decided: Vec::new(),
+            })),
+            uplinks: None,
+            budget: FrameBudget::default(),
+            connected_at_ms: t.now.wall_ms,
+            last_seen: t.now.ms,
+            check_at: t.now.ms + t.env.jitter.period(u64::from(t.env.config.check_s) * 1000),
+            heartbeat_s,
+            next_serial: 0,
+            authenticated: false,
+        };
+        for wanted in hello.binds {
+            session.want(wanted, t);
+        }
+        session.welcome_if_decided(t)?;
+        Ok(session)
+    }
+
+    /// Bytes came.
+    pub(crate) fn seen(&mut self, now_ms: u64) {
+        self.last_seen = now_ms;
+    }
+
+    /// Sends WELCOME once every bind of HELLO is decided.
+    pub(super) fn welcome_if_decided(&mut self, t: &mut Turn<'_>) -> Result<(), Ending> {
+        let open = self.binds.iter().any(|b| matches!(b.standing, Standing::Asking { .. }));
+        if self.opening.is_some() && !open { self.welcome(t) } else { Ok(()) }
+    }
+
+    /// Sends WELCOME with what is decided. The session ends if that is everything and nothing stands.
+    pub(super) fn welcome(&mut self, t: &mut Turn<'_>) -> Result<(), Ending> {
+        let Some(opening) = self.opening.take() else { return Ok(()) };
+        let last_refused = opening.decided.last().cloned();
+        t.send(&client::Welcome {
+            session: t.id.0,
+            resume_token: Vec::new(),
+            heartbeat_s: self.heartbeat_s,
+            resumed: false,
+            server_time_ms: t.now.wall_ms,
+            binds: opening.decided,
+        });
+        match last_refused {
+            Some(refused) if self.binds.is_empty() => Err(Ending::without_bind(&refused)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the device how a bind stands: in WELCOME, or after it by BOUND.
+    pub(super) fn tell(&mut self, bound: client::Bound, t: &mut Turn<'_>) {
+        match &mut self.opening {
+            Some(opening) => opening.decided.push(bound),
+            None => t.send(&bound),
+        }
+    }
+
+    /// Lets everything go that others hold for this session.
+    pub(crate) fn finish(mut self, reason: CloseReason, t: &mut Turn<'_>) {
+        for bind in self.binds.take() {
+            self.let_go(bind, Some(reason), t);
+        }
+        let waiting: u64 = self.uplinks.iter().flat_map(|u| u.iter()).map(|u| u64::from(u.bytes)).sum();
+        t.env.uplink_bytes = t.env.uplink_bytes.saturating_sub(waiting);
+    }
+
+    /// What is left to do for a bind that is no longer of the session: the register's route (unless a newer one has taken its
+    /// place: `leaving` is none), the business, the load under way.
+    pub(super) fn let_go(&self, bind: Bind, leaving: Option<CloseReason>, t: &mut Turn<'_>) {
+        if let (Some(route), Some(_)) = (route(bind.stamp(), t), leaving) {
+            t.ask(ToCluster::Unbind { address: bind.address.clone(), route });
+        }
+        if bind.announced {
+            let reason = leaving.unwrap_or(CloseReason::Displaced);
+            self.announce(&bind.address, PresenceChange::Offline(reason), t);
+        }
+        if let Inbox::Loading { .. } = bind.inbox {
+            t.env.loads_in_flight = t.env.loads_in_flight.saturating_sub(1);
+        }
+        t.env.counters.binds.sub(1);
+    }
+
+    pub(super) fn announce(&self, address: &Address, change: PresenceChange, t: &mut Turn<'_>) {
+        t.ask(ToCluster::Presence {
+            address: address.clone(),
+            device: self.profile.device.clone(),
+            session: t.id,
+            at_ms: t.now.wall_ms,
+            change,
+        });
+    }
+
+    /// What is known of the address; none if it is not bound here. The peer is for the shard to fill in.
+    pub(crate) fn inspect(&mut self, address: &Address, t: &Turn<'_>) -> Option<Inspection> {
+        let bind = self.binds.by_address(address)?;
+        Some(Inspection {
+            connected_at_ms: self.connected_at_ms,
+            peer: String::new(),
+            device: self.profile.device.to_string(),
+            sdk: self.profile.sdk.to_string(),
+            platform: self.profile.platform.to_string(),
+            heartbeat_s: self.heartbeat_s,
+            dirty: matches!(bind.inbox, Inbox::Dirty { .. } | Inbox::Loading { again: true, .. }),
+            loading: matches!(bind.inbox, Inbox::Loading { .. }),
+            window: bind.window.into(),
+            in_flight: bind.flight().map_or_else(Vec::new, |f| f.in_flight().collect()),
+            last_seen_ms: t.now.wall_ms.saturating_sub(t.now.ms - self.last_seen.min(t.now.ms)),
+        })
+    }
+
+    /// Asks the device to reconnect elsewhere at a random moment within this time.
+    pub(crate) fn send_away(&mut self, within_ms: u32, t: &mut Turn<'_>) {
+        let reconnect = client::Reconnect { within_ms, ..client::Reconnect::default() };
+        t.send(&client::Directive { what: Some(client::directive::What::Reconnect(reconnect)) });
+    }
+}
+
+/// The bind's name in questions.
+pub(super) fn bind_id(bind: &Bind, t: &Turn<'_>) -> BindId {
+    BindId { session: t.id, index: bind.index, serial: bind.serial }
+}
+
+/// The route of a bind of this session with this stamp.
+pub(super) fn route(stamp: Option<Stamp>, t: &Turn<'_>) -> Option<Route> {
+    let Identity { node, incarnation } = t.env.identity?;
+    Some(Route { stamp: stamp?, node, incarnation, session: t.id })
+}

@@ -1,0 +1,137 @@
+//! Messages on their way to the device.
+
+use longline_pb::client::{self, PushFlag};
+use longline_types::{Class, limits};
+use longline_wire::encode_push_message;
+
+use super::bind::Bind;
+use super::budget::FrameBudget;
+use super::open::Session;
+use super::turn::Turn;
+use crate::link::{Delivered, Delivery, Message};
+use crate::walk::Walk;
+
+/// Bytes of a PUSH beside its payload, at most.
+const PUSH_OVERHEAD: usize = 64;
+
+impl Session {
+    /// A hint with the message along (D3).
+    pub(crate) fn deliver(&mut self, delivery: &Delivery, t: &mut Turn<'_>) -> Delivered {
+        let welcomed = self.opening.is_none();
+        let Some(bind) = self.binds.by_address(&delivery.address) else { return Delivered::NotHere };
+        let message = &delivery.message;
+        match message.class {
+            Class::Transient if welcomed && bind.is_held() && t.fits(wire_bytes(message)) => {
+                match push(bind, &mut self.budget, message, PushFlag::Transient as u32, t) {
+                    true => Delivered::Pushed,
+                    false => Delivered::Dropped,
+                }
+            }
+            Class::Transient => Delivered::Dropped,
+            Class::Durable if bind.flight().is_some_and(|f| f.holds(message.id)) => Delivered::Pushed,
+            Class::Durable if welcomed && bind.is_open() && t.fits(wire_bytes(message)) => {
+                push(bind, &mut self.budget, message, redelivered(message.redelivered), t);
+                Delivered::Pushed
+            }
+            Class::Durable => {
+                bind.mark_dirty();
+                Delivered::Deferred
+            }
+        }
+    }
+
+    /// Shows a broadcast to the binds of its product: pushed at once where a hint would be, else they load it.
+    /// Says whether there was any.
+    pub(crate) fn walk(&mut self, walk: &Walk, t: &mut Turn<'_>) -> bool {
+        let mut any = false;
+        let welcomed = self.opening.is_none();
+        let of_product = |b: &&mut Bind| b.address.product == walk.product && !b.is_new();
+        for bind in self.binds.iter_mut().filter(of_product) {
+            // An older one than the last may be acknowledged already: only a load can tell.
+            let newest = walk.seq > bind.pushed_broadcast;
+            let pushed = welcomed && newest && bind.is_open() && t.fits(walk.push.wire_len());
+            if pushed {
+                t.append(|out| {
+                    out.extend_from_slice(walk.push.head(bind.index).as_ref());
+                    true
+                });
+                t.output.add_shared(walk.push.rest(), &mut t.env.pool, t.now.ms);
+                t.env.output_bytes += walk.push.rest().len();
+                bind.with_flight(|f| f.push(walk.id, walk.seq, t.now.ms, t.now.wall_ms));
+                bind.pushed_broadcast = walk.seq;
+                self.budget.pushed();
+                t.env.counters.pushes.add(1);
+            } else {
+                bind.mark_dirty();
+            }
+            walk.walked(pushed);
+            any = true;
+        }
+        any
+    }
+}
+
+/// Pushes what a load has brought, as far as there is space. Says whether everything found its place.
+pub(super) fn push_loaded(
+    bind: &mut Bind,
+    budget: &mut FrameBudget,
+    messages: &[Message],
+    t: &mut Turn<'_>,
+) -> Pushed {
+    let mut pushed = Pushed { any: false, all: true };
+    for message in messages.iter().filter(|m| m.class == Class::Durable) {
+        if bind.flight().is_some_and(|f| f.holds(message.id)) {
+            continue;
+        }
+        if bind.is_blocked() || bind.free() == 0 || !t.fits(wire_bytes(message)) {
+            pushed.all = false;
+            break;
+        }
+        // Another session may have had it before.
+        pushed.any |= push(bind, budget, message, redelivered(true), t);
+    }
+    pushed
+}
+
+/// What became of a load's messages.
+pub(super) struct Pushed {
+    pub(super) any: bool,
+    pub(super) all: bool,
+}
+
+/// Hands a message to the output; false if it cannot be sent at all (a payload beyond the limit, which no center accepts).
+fn push(bind: &mut Bind, budget: &mut FrameBudget, message: &Message, flags: u32, t: &mut Turn<'_>) -> bool {
+    let broadcast = if message.broadcast_seq > 0 { PushFlag::Broadcast as u32 } else { 0 };
+    let body = client::Push {
+        id: message.id.0,
+        payload: message.payload.clone(),
+        flags: flags | broadcast,
+        sent_at_ms: message.sent_at_ms,
+        expires_at_ms: message.expires_at_ms,
+        broadcast_seq: message.broadcast_seq,
+    };
+    let wrote = message.payload.len() <= limits::PAYLOAD
+        && t.append(|out| encode_push_message(bind.index, &body, out).is_ok());
+    if !wrote {
+        t.env.counters.unsendable.add(1);
+        return false;
+    }
+    if message.class == Class::Durable {
+        bind.with_flight(|f| f.push(message.id, message.broadcast_seq, t.now.ms, t.now.wall_ms));
+    }
+    if message.broadcast_seq > 0 {
+        bind.pushed_broadcast = bind.pushed_broadcast.max(message.broadcast_seq);
+        t.env.broadcasts.note(bind.address.product, message.broadcast_seq);
+    }
+    budget.pushed();
+    t.env.counters.pushes.add(1);
+    true
+}
+
+fn redelivered(flag: bool) -> u32 {
+    if flag { PushFlag::Redelivered as u32 } else { 0 }
+}
+
+fn wire_bytes(message: &Message) -> usize {
+    message.payload.len() + PUSH_OVERHEAD
+}

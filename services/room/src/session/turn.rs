@@ -1,0 +1,166 @@
+//! What a session finds around it while it handles one event.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use longline_types::{CloseReason, MessageId, ProductId, SessionId, TimeMs};
+use longline_wire::{Body, FrameType};
+
+use super::jitter::Jitter;
+use super::output::{Output, Pool};
+use crate::EngineConfig;
+use crate::link::{BindId, Identity, ToCluster};
+use crate::metrics::Counters;
+use crate::walk::Walk;
+
+/// The time, passed in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Now {
+    /// Milliseconds since the shard started; never goes back. For all waits.
+    pub(crate) ms: u64,
+    /// Unix time. For what is told to others.
+    pub(crate) wall_ms: TimeMs,
+}
+
+/// What all sessions of a shard share.
+pub(crate) struct Env {
+    pub(crate) config: EngineConfig,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) jitter: Jitter,
+    /// The room's place in the cluster; none before it has joined.
+    pub(crate) identity: Option<Identity>,
+    /// Questions to the cluster, not sent yet.
+    pub(crate) questions: VecDeque<ToCluster>,
+    /// Binds that want to load, in line.
+    pub(crate) load_line: VecDeque<BindId>,
+    pub(crate) loads_in_flight: u32,
+    /// Unwritten bytes of all sessions.
+    pub(crate) output_bytes: usize,
+    /// Bytes of the uplinks that wait for their answer.
+    pub(crate) uplink_bytes: u64,
+    /// The links are behind: nothing is begun that would ask them more.
+    pub(crate) congested: bool,
+    /// The sessions are being sent away, for this reason.
+    pub(crate) draining: Option<CloseReason>,
+    /// Since when the shard has run without a long pause: silence before is not the devices'.
+    pub(crate) awake_since: u64,
+    pub(crate) broadcasts: Broadcasts,
+    pub(crate) pool: Pool,
+}
+
+impl Env {
+    pub(crate) fn new(config: EngineConfig, counters: Arc<Counters>, seed: u64) -> Env {
+        Env {
+            config,
+            counters,
+            jitter: Jitter::new(seed),
+            identity: None,
+            questions: VecDeque::new(),
+            load_line: VecDeque::new(),
+            loads_in_flight: 0,
+            output_bytes: 0,
+            uplink_bytes: 0,
+            congested: false,
+            draining: None,
+            awake_since: 0,
+            broadcasts: Broadcasts::default(),
+            pool: Pool::default(),
+        }
+    }
+}
+
+/// What the shard has heard of broadcasts.
+#[derive(Default)]
+pub(crate) struct Broadcasts {
+    highest: HashMap<ProductId, u64>,
+    walks: HashMap<MessageId, Arc<Walk>>,
+    order: VecDeque<MessageId>,
+}
+
+impl Broadcasts {
+    /// Products whose highest sequence is kept; a load of another says 0, which is always right, only less helpful.
+    const PRODUCTS: usize = 4096;
+    /// Walks whose acknowledgements are counted.
+    const WALKS: usize = 256;
+
+    /// Highest sequence of the product that was heard of; 0 for none (S8).
+    pub(crate) fn known(&self, product: ProductId) -> u64 {
+        self.highest.get(&product).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn note(&mut self, product: ProductId, seq: u64) {
+        if self.highest.len() >= Self::PRODUCTS && !self.highest.contains_key(&product) {
+            self.highest.clear();
+        }
+        let highest = self.highest.entry(product).or_default();
+        *highest = (*highest).max(seq);
+    }
+
+    pub(crate) fn begin(&mut self, walk: &Arc<Walk>) {
+        self.note(walk.product, walk.seq);
+        if self.walks.insert(walk.id, Arc::clone(walk)).is_none() {
+            self.order.push_back(walk.id);
+        }
+        if self.order.len() > Self::WALKS {
+            self.order.pop_front().and_then(|oldest| self.walks.remove(&oldest));
+        }
+    }
+
+    pub(crate) fn acked(&self, id: MessageId) {
+        if let Some(walk) = self.walks.get(&id) {
+            walk.acked();
+        }
+    }
+}
+
+/// One event of one session: the time, the shard, and where its frames go.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Now,
+    pub(crate) id: SessionId,
+    pub(crate) env: &'a mut Env,
+    pub(crate) output: &'a mut Output,
+}
+
+impl Turn<'_> {
+    /// Sends a frame. What the room itself makes is always within the limits.
+    pub(crate) fn send<M: Body>(&mut self, body: &M) {
+        self.append(|out| longline_wire::encode(body, out).is_ok());
+    }
+
+    /// Sends a PONG.
+    pub(crate) fn pong(&mut self) {
+        self.append(|out| longline_wire::encode_empty(FrameType::Pong, out).is_ok());
+    }
+
+    /// Appends bytes to the output; `write` says whether it wrote a frame.
+    pub(crate) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let buffer = self.output.buffer(&mut self.env.pool, self.now.ms);
+        let before = buffer.len();
+        let wrote = write(buffer);
+        if !wrote {
+            buffer.truncate(before);
+        }
+        let added = buffer.len() - before;
+        self.output.added(added);
+        self.env.output_bytes += added;
+        wrote
+    }
+
+    /// Whether a push of this many bytes may join what the session has not written yet (D5).
+    pub(crate) fn fits(&self, bytes: usize) -> bool {
+        let config = &self.env.config;
+        let in_session = self.output.is_empty() || self.output.len() + bytes <= config.output_bytes as usize;
+        let in_shard =
+            self.env.output_bytes == 0 || self.env.output_bytes + bytes <= config.shard_output_bytes as usize;
+        in_session && in_shard
+    }
+
+    pub(crate) fn ask(&mut self, question: ToCluster) {
+        self.env.questions.push_back(question);
+    }
+
+    /// Once, at some moment up to this far away.
+    pub(crate) fn soon(&mut self, within_ms: u32) -> u64 {
+        self.now.ms + self.env.jitter.up_to(u64::from(within_ms))
+    }
+}

@@ -1,0 +1,13 @@
+//! One thread of the room: an epoll, its share of the sessions, a timer wheel, one read buffer; it shares nothing.
+//!
+//! [`core`] is the shard without sockets and clock; [`run`] is the loop around it.
+
+mod core;
+mod paged;
+mod run;
+mod sockets;
+mod sweep;
+mod wheel;
+
+pub(crate) use core::Core;
+pub(crate) use run::{Shard, WAKER, Wiring};

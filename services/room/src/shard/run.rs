@@ -1,0 +1,260 @@
+//! The loop around a shard's core: poll, read, turn, write.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longline_types::now_ms;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+
+use super::core::Core;
+use super::sockets::{Got, Sockets, Took};
+use crate::link::{ClusterSender, ShardInbox};
+use crate::metrics::Counters;
+use crate::session::{Now, SocketState};
+
+pub(crate) const WAKER: Token = Token(usize::MAX);
+const LISTENER: Token = Token(usize::MAX - 1);
+
+/// Connections accepted in one turn.
+const ACCEPTS: usize = 256;
+/// After a failure to accept, such as too many open files.
+const ACCEPT_PAUSE_MS: u64 = 100;
+/// While questions wait for the links.
+const ASK_AGAIN_MS: u64 = 2;
+/// A turn that comes this much late: the process was paused, or starved.
+const PAUSE_MS: u64 = 3_000;
+/// How long a stopping shard waits for its last bytes and questions to be taken.
+const STOP_MS: u64 = 1_000;
+
+/// What a shard's thread owns beside its core.
+pub(crate) struct Wiring {
+    pub(crate) poll: Poll,
+    pub(crate) listener: TcpListener,
+    pub(crate) inbox: ShardInbox,
+    pub(crate) links: ClusterSender,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) read_bytes: usize,
+}
+
+/// A shard at work.
+pub(crate) struct Shard {
+    core: Core,
+    wiring: Wiring,
+    sockets: Sockets,
+    /// Sockets to read from.
+    ready: Vec<u32>,
+    writing: Vec<u32>,
+    buffer: Box<[u8]>,
+    started: Instant,
+    /// The listener may have more connections: now, or from this time on.
+    accept_at: Option<u64>,
+}
+
+impl Shard {
+    pub(crate) fn new(core: Core, wiring: Wiring) -> Shard {
+        Shard {
+            core,
+            sockets: Sockets::new(),
+            ready: Vec::new(),
+            writing: Vec::new(),
+            buffer: vec![0; wiring.read_bytes.max(1024)].into_boxed_slice(),
+            started: Instant::now(),
+            accept_at: None,
+            wiring,
+        }
+    }
+
+    /// Works until it is told to stop.
+    ///
+    /// # Errors
+    /// If the poll fails; then nothing can be served any more.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let listener = &mut self.wiring.listener;
+        self.wiring.poll.registry().register(listener, LISTENER, Interest::READABLE)?;
+        let mut events = Events::with_capacity(1024);
+        let (mut last, mut wait_ms) = (self.now(), 0);
+        while !self.core.is_stopping() {
+            match self.wiring.poll.poll(&mut events, Some(Duration::from_millis(wait_ms))) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            let now = self.now();
+            if now.ms > last.ms + wait_ms + PAUSE_MS {
+                self.core.woke(now);
+            }
+            last = now;
+            self.note(&events);
+            wait_ms = self.turn(now);
+        }
+        self.stop();
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        Now { ms: self.started.elapsed().as_millis() as u64, wall_ms: now_ms() }
+    }
+
+    fn note(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                WAKER => {}
+                LISTENER => self.accept_at = Some(0),
+                Token(index) => {
+                    let index = index as u32;
+                    let Some(socket) = self.sockets.get_mut(index) else { continue };
+                    if event.is_writable() && std::mem::take(&mut socket.is_full) {
+                        self.writing.push(index);
+                    }
+                    socket.ends |= event.is_read_closed() || event.is_error();
+                    if (event.is_readable() || socket.ends) && !std::mem::replace(&mut socket.is_ready, true)
+                    {
+                        self.ready.push(index);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One turn: everything that can be done now. Says how long to wait for more.
+    fn turn(&mut self, now: Now) -> u64 {
+        self.write_again(now);
+        self.accept(now);
+        self.read(now);
+        let taken = self.wiring.inbox.take();
+        let sockets = &self.sockets;
+        let peer = |index| sockets.peer(index).map_or_else(String::new, |peer| peer.to_string());
+        self.core.handle(taken, now, peer);
+        let next = self.core.turn(now);
+        self.write(now);
+        let asks_left = self.core.ask(&self.wiring.links);
+        self.wiring.counters.connections.set(self.core.len().into());
+        if !self.ready.is_empty() || self.core.has_work() {
+            return 0;
+        }
+        let accept = self.accept_at.map(|at| at.saturating_sub(now.ms));
+        let ask = asks_left.then_some(ASK_AGAIN_MS);
+        accept.into_iter().chain(ask).fold(next.within_ms, u64::min)
+    }
+
+    fn accept(&mut self, now: Now) {
+        if self.accept_at.is_none_or(|at| at > now.ms) {
+            return;
+        }
+        for _ in 0..ACCEPTS {
+            match self.wiring.listener.accept() {
+                Ok((stream, _)) => self.greet(stream, now),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        self.accept_at = None;
+                        return;
+                    }
+                    // The connection was gone before it was accepted.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ => {
+                        tracing::warn!(%error, "cannot accept connections");
+                        self.wiring.counters.accept_failures.add(1);
+                        self.accept_at = Some(now.ms + ACCEPT_PAUSE_MS);
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn greet(&mut self, stream: mio::net::TcpStream, now: Now) {
+        let Some(index) = self.core.accepted(now) else { return };
+        let registry = self.wiring.poll.registry();
+        if let Err(error) = self.sockets.add(index, stream, Token(index as usize), registry) {
+            tracing::warn!(%error, "cannot watch a connection");
+            self.wiring.counters.accept_failures.add(1);
+            self.core.lost(index, now);
+        }
+    }
+
+    /// Reads from every ready socket once, so that none keeps the others waiting.
+    fn read(&mut self, now: Now) {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.retain(|index| self.read_one(*index, now));
+        self.ready.append(&mut ready);
+    }
+
+    /// Whether there may be more to read.
+    fn read_one(&mut self, index: u32, now: Now) -> bool {
+        let Some(socket) = self.sockets.get_mut(index).filter(|socket| socket.is_ready) else { return false };
+        let got = socket.read(&mut self.buffer);
+        socket.is_ready = matches!(got, Got::Bytes(_));
+        match got {
+            Got::Bytes(count) | Got::Last(count) => self.core.received(index, &self.buffer[..count], now),
+            Got::Nothing => {}
+            Got::End => self.core.lost(index, now),
+        }
+        matches!(got, Got::Bytes(_))
+    }
+
+    /// Sockets that were full have space again.
+    fn write_again(&mut self, now: Now) {
+        let mut writing = std::mem::take(&mut self.writing);
+        writing.drain(..).for_each(|index| self.write_one(index, now));
+        self.writing = writing;
+    }
+
+    /// Writes what the turn has left to write, for each session at once.
+    fn write(&mut self, now: Now) {
+        let mut writing = std::mem::take(&mut self.writing);
+        self.core.take_listed(&mut writing);
+        writing.drain(..).for_each(|index| self.write_one(index, now));
+        self.writing = writing;
+    }
+
+    fn write_one(&mut self, index: u32, now: Now) {
+        if let Some(socket) = self.sockets.get_mut(index) {
+            while !socket.is_full
+                && self.core.socket_state(index) != SocketState::Finished
+                && let Some(output) = self.core.output(index).filter(|output| !output.is_empty())
+            {
+                match socket.write(output) {
+                    Took::Bytes(count) => self.core.wrote(index, count, now),
+                    Took::Full => {}
+                    Took::End => self.core.lost(index, now),
+                }
+            }
+            let written = self.core.output(index).is_some_and(|output| output.is_empty());
+            if written && self.core.socket_state(index) == SocketState::Leaving {
+                socket.shut();
+            }
+        }
+        if self.core.socket_state(index) == SocketState::Finished {
+            self.sockets.close(index);
+            self.core.remove(index);
+        }
+    }
+
+    /// Gives the last bytes and questions a moment to leave.
+    fn stop(mut self) {
+        let end = self.now().ms + STOP_MS;
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let now = self.now();
+            self.note_while_stopping(&events);
+            self.write_again(now);
+            self.read(now);
+            self.core.turn(now);
+            self.write(now);
+            let asks_left = self.core.ask(&self.wiring.links);
+            if now.ms >= end || self.core.len() == 0 && !asks_left {
+                return;
+            }
+            let wait = Duration::from_millis(if asks_left { ASK_AGAIN_MS } else { 20 });
+            if self.wiring.poll.poll(&mut events, Some(wait)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn note_while_stopping(&mut self, events: &Events) {
+        self.note(events);
+        self.accept_at = None;
+    }
+}

@@ -1,0 +1,178 @@
+//! Work on all sessions of a shard, done a slice at a time so that nobody waits for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use longline_types::CloseReason;
+
+use crate::link::SlotSet;
+use crate::walk::Walk;
+
+/// Connections that all sweeps together look at in one turn.
+const SLICE: u32 = 256;
+
+/// What is done to each session.
+pub(crate) enum Job {
+    /// Check its binds soon (D2).
+    Check,
+    /// Make its binds anew (R4).
+    Renew,
+    /// Assert its routes of these slots (R2).
+    Refill { refill: u64, slots: Arc<SlotSet> },
+    /// Show it a broadcast.
+    Walk(Arc<Walk>),
+    /// Ask it to reconnect within this time.
+    SendAway { within_ms: u32 },
+    /// Close it.
+    Close { reason: CloseReason },
+}
+
+/// A job on its way through the places of the shard. Sessions that come later need nothing of it.
+pub(crate) struct Sweep {
+    pub(crate) job: Job,
+    next: u32,
+    end: u32,
+    begun_ms: u64,
+    done: u64,
+}
+
+impl Sweep {
+    fn rate(&self) -> Option<f64> {
+        match &self.job {
+            Job::Walk(walk) => walk.rate_per_shard,
+            _ => None,
+        }
+    }
+
+    /// Sessions that may be served now; none: as many as there are.
+    fn allowance(&self, now_ms: u64) -> Option<u64> {
+        let seconds = now_ms.saturating_sub(self.begun_ms) as f64 / 1000.0;
+        self.rate().map(|rate| ((rate * seconds) as u64 + 1).saturating_sub(self.done))
+    }
+}
+
+/// The sweeps under way.
+#[derive(Default)]
+pub(crate) struct Sweeps {
+    queue: VecDeque<Sweep>,
+}
+
+impl Sweeps {
+    /// Begins a sweep over places below `end`. One that replaces an unfinished one of its kind starts at the beginning.
+    pub(crate) fn begin(&mut self, job: Job, end: u32, now_ms: u64) {
+        match job {
+            Job::Check => self.cancel(|job| matches!(job, Job::Check)),
+            Job::Renew => self.cancel(|job| matches!(job, Job::Renew)),
+            Job::SendAway { .. } | Job::Close { .. } => self.call_off_leaving(),
+            Job::Refill { .. } | Job::Walk(_) => {}
+        }
+        self.queue.push_back(Sweep { job, next: 0, end, begun_ms: now_ms, done: 0 });
+    }
+
+    /// Nobody is sent away any more.
+    pub(crate) fn call_off_leaving(&mut self) {
+        self.cancel(|job| matches!(job, Job::SendAway { .. } | Job::Close { .. }));
+    }
+
+    fn cancel(&mut self, which: impl Fn(&Job) -> bool) {
+        self.queue.retain(|sweep| !which(&sweep.job));
+    }
+
+    /// Runs one slice: `visit` serves a place and says whether it counts for the rate, `finish` is told what is done.
+    /// In what is returned some can go on at once.
+    pub(crate) fn run(
+        &mut self,
+        now_ms: u64,
+        mut visit: impl FnMut(&Job, u32) -> bool,
+        mut finish: impl FnMut(Job),
+    ) -> Pace {
+        let mut left = SLICE;
+        let mut pace = Pace::Idle;
+        for _ in 0..self.queue.len() {
+            let Some(mut sweep) = self.queue.pop_front() else { break };
+            let mut allowance = sweep.allowance(now_ms).unwrap_or(u64::MAX);
+            while left > 0 && allowance > 0 && sweep.next < sweep.end {
+                let counts = visit(&sweep.job, sweep.next);
+                sweep.next += 1;
+                left -= 1;
+                if counts {
+                    allowance -= 1;
+                    sweep.done += 1;
+                }
+            }
+            if sweep.next >= sweep.end {
+                finish(sweep.job);
+                continue;
+            }
+            pace = pace.max(if allowance == 0 { Pace::Waiting } else { Pace::Busy });
+            self.queue.push_back(sweep);
+        }
+        pace
+    }
+}
+
+/// When the sweeps want to go on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Pace {
+    /// There are none.
+    Idle,
+    /// When their rate allows more.
+    Waiting,
+    /// At once.
+    Busy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(sweeps: &mut Sweeps, now_ms: u64) -> (Vec<u32>, usize, Pace) {
+        let (mut visited, mut finished) = (Vec::new(), 0);
+        let pace = sweeps.run(
+            now_ms,
+            |_, place| {
+                visited.push(place);
+                true
+            },
+            |_| finished += 1,
+        );
+        (visited, finished, pace)
+    }
+
+    #[test]
+    fn a_sweep_visits_every_place_once_in_slices() {
+        let mut sweeps = Sweeps::default();
+        sweeps.begin(Job::Check, 600, 0);
+        let mut all = Vec::new();
+        for (count, finished, pace) in [(256, 0, Pace::Busy), (256, 0, Pace::Busy), (88, 1, Pace::Idle)] {
+            let (visited, done, next) = run(&mut sweeps, 0);
+            assert_eq!((visited.len(), done, next), (count, finished, pace));
+            all.extend(visited);
+        }
+        assert_eq!(all, (0..600).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_second_check_starts_over_instead_of_queueing() {
+        let mut sweeps = Sweeps::default();
+        sweeps.begin(Job::Check, 600, 0);
+        run(&mut sweeps, 0);
+        sweeps.begin(Job::Check, 100, 0);
+        let (visited, finished, pace) = run(&mut sweeps, 0);
+        assert_eq!((visited.len(), finished, pace), (100, 1, Pace::Idle));
+    }
+
+    #[test]
+    fn many_sweeps_share_the_slice() {
+        let mut sweeps = Sweeps::default();
+        for refill in 0..10 {
+            let slots = Arc::new(SlotSet::from_iter([]));
+            sweeps.begin(Job::Refill { refill, slots }, 100, 0);
+        }
+        let (visited, finished, pace) = run(&mut sweeps, 0);
+        assert_eq!((visited.len(), finished, pace), (256, 2, Pace::Busy));
+        let rounds =
+            std::iter::from_fn(|| Some(run(&mut sweeps, 0).2)).take_while(|p| *p == Pace::Busy).count();
+        assert_eq!(rounds, 2, "all are done in the end");
+    }
+}
