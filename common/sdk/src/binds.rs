@@ -191,12 +191,13 @@ impl Binds {
                 let bind = self.list.remove(at);
                 Change::Ended { id: bind.id, address: bind.address, result }
             }
-            // An answer to the bind that crossed the UNBIND on its way.
-            (false, BindResult::Ok | BindResult::Unavailable) => Change::Nothing,
-            (false, _) => {
+            // The answer to UNBIND. Where nothing was left to unbind, it is BAD_REQUEST.
+            (false, BindResult::Unbound | BindResult::BadRequest) => {
                 self.list.remove(at);
                 Change::Nothing
             }
+            // News of the bind that crossed the UNBIND on its way; the index stays taken until that is answered.
+            (false, _) => Change::Nothing,
         }
     }
 }
@@ -266,6 +267,21 @@ mod tests {
         let again = binds.add(address("alice"), String::new()).unwrap();
         assert_ne!(again, alice);
         assert_eq!(binds.by_id(again).unwrap().index, 0);
+    }
+
+    #[test]
+    fn a_refusal_that_crosses_an_unbind_does_not_free_the_index() {
+        let (mut binds, now, mut out) = (Binds::default(), Instant::now(), Outbox::default());
+        let alice = binds.add(address("alice"), String::new()).unwrap();
+        binds.hello(now);
+        binds.remove(alice, true);
+        binds.flush(now, &mut out);
+        binds.bound(&said(0, BindResult::BadToken), now);
+        let bob = binds.add(address("bob"), String::new()).unwrap();
+        assert_eq!(binds.by_id(bob).unwrap().index, 1);
+        binds.bound(&said(0, BindResult::BadRequest), now);
+        let carol = binds.add(address("carol"), String::new()).unwrap();
+        assert_eq!(binds.by_id(carol).unwrap().index, 0);
     }
 
     #[test]

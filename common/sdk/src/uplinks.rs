@@ -16,6 +16,11 @@ use crate::{BindId, UplinkError};
 
 /// Most uplinks under way; further calls wait.
 const MOST: usize = 64;
+/// Most that are sent and not answered; a room takes no more from one device.
+const WINDOW: usize = 16;
+/// How many are sent at once, and per second after that; a room closes a device that sends very many frames.
+const BURST: f64 = 100.0;
+const PER_SECOND: f64 = 25.0;
 /// Sent again on the same connection if the room says nothing for this long.
 const RESEND: Duration = Duration::from_secs(30);
 /// Waits at least this long after RETRY.
@@ -36,6 +41,7 @@ pub(crate) struct UplinkRequest {
 pub(crate) struct Uplinks {
     list: Vec<Uplink>,
     next_sequence: u64,
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -44,12 +50,40 @@ struct Uplink {
     request: UplinkRequest,
     /// When to send it, again or for the first time.
     send_at: Instant,
+    /// Sent on this connection and not answered.
+    on_its_way: bool,
+}
+
+/// How many may be sent now.
+#[derive(Debug)]
+struct Pace {
+    left: f64,
+    at: Instant,
+}
+
+impl Pace {
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = (self.left + passed * PER_SECOND).min(BURST);
+        self.at = self.at.max(now);
+        let may = self.left >= 1.0;
+        if may {
+            self.left -= 1.0;
+        }
+        may
+    }
+
+    /// When the next may be sent, if that is not now.
+    fn ready_at(&self) -> Option<Instant> {
+        (self.left < 1.0).then(|| self.at + Duration::from_secs_f64((1.0 - self.left) / PER_SECOND))
+    }
 }
 
 impl Uplinks {
     /// Sequences begin with the clock, so that those of an earlier run of the application are not used again.
     pub(crate) fn new() -> Uplinks {
-        Uplinks { list: Vec::new(), next_sequence: now_ms() << 16 | u64::from(rand::random::<u16>()) }
+        let next_sequence = now_ms() << 16 | u64::from(rand::random::<u16>());
+        Uplinks { list: Vec::new(), next_sequence, pace: Pace { left: BURST, at: Instant::now() } }
     }
 
     /// Whether another may be added.
@@ -60,12 +94,15 @@ impl Uplinks {
     pub(crate) fn add(&mut self, request: UplinkRequest, now: Instant) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        self.list.push(Uplink { sequence, request, send_at: now });
+        self.list.push(Uplink { sequence, request, send_at: now, on_its_way: false });
     }
 
     /// The connection is gone: whatever is not answered is to be sent again.
     pub(crate) fn disconnected(&mut self, now: Instant) {
-        self.list.iter_mut().for_each(|uplink| uplink.send_at = now);
+        for uplink in &mut self.list {
+            uplink.send_at = now;
+            uplink.on_its_way = false;
+        }
     }
 
     /// A bind is gone, and with it what was to be sent for it.
@@ -85,13 +122,15 @@ impl Uplinks {
 
     /// Writes what is due and has a bind that stands.
     pub(crate) fn flush(&mut self, now: Instant, binds: &mut Binds, out: &mut Outbox) {
+        let mut on_their_way = self.list.iter().filter(|uplink| uplink.on_its_way).count();
         for uplink in self.list.iter_mut().filter(|uplink| uplink.send_at <= now) {
-            if out.is_full() {
+            let bind = binds.by_id(uplink.request.bind).filter(|bind| bind.is_bound());
+            let Some(bind) = bind else { continue };
+            let another = !uplink.on_its_way;
+            if out.is_full() || (another && on_their_way == WINDOW) || !self.pace.take(now) {
                 break;
             }
-            let Some(bind) = binds.by_id(uplink.request.bind).filter(|bind| bind.is_bound()) else {
-                continue;
-            };
+            on_their_way += usize::from(another);
             out.send(&client::Uplink {
                 index: bind.index.into(),
                 route: uplink.request.route,
@@ -99,16 +138,19 @@ impl Uplinks {
                 sequence: uplink.sequence,
             });
             uplink.send_at = now + RESEND;
+            uplink.on_its_way = true;
         }
     }
 
-    /// When [`Uplinks::flush`] or [`Uplinks::expire`] has something to do next. A time that has passed waits for its bind, not
-    /// for the clock.
+    /// When [`Uplinks::flush`] or [`Uplinks::expire`] has something to do next. A time that has passed waits for its bind, for
+    /// the window or for the pace, not for the clock.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        let paced = self.pace.ready_at().filter(|at| *at > now && !self.list.is_empty());
         self.list
             .iter()
             .flat_map(|uplink| [Some(uplink.request.deadline), Some(uplink.send_at).filter(|at| *at > now)])
             .flatten()
+            .chain(paced)
             .min()
     }
 
@@ -122,6 +164,7 @@ impl Uplinks {
             UplinkResult::Retry | UplinkResult::Unspecified => {
                 let asked = Duration::from_millis(ack.retry_after_ms.into()).max(SHORTEST_RETRY);
                 self.list[at].send_at = now + between(asked, asked * 2);
+                self.list[at].on_its_way = false;
                 return;
             }
         };
@@ -228,11 +271,34 @@ mod tests {
         rig.bound();
         let answers: Vec<_> = (0..MOST).map(|_| rig.add()).collect();
         assert!(!rig.uplinks.has_space());
-        let sequences: std::collections::HashSet<_> = rig.sent().into_iter().collect();
-        assert_eq!(sequences.len(), MOST);
+        let first: std::collections::HashSet<_> = rig.sent().into_iter().collect();
+        assert_eq!(first.len(), WINDOW);
+        first.iter().for_each(|sequence| rig.answer(*sequence, UplinkResult::Ok));
+        let next: std::collections::HashSet<_> = rig.sent().into_iter().collect();
+        assert_eq!((next.len(), next.intersection(&first).count()), (WINDOW, 0));
         drop(answers);
         rig.uplinks.expire(rig.now);
         assert!(rig.uplinks.has_space() && rig.uplinks.list.is_empty());
+    }
+
+    #[test]
+    fn a_flood_is_paced() {
+        let mut rig = Rig::new();
+        rig.bound();
+        let (mut sent, begun) = (0, rig.now);
+        while rig.now < begun + Duration::from_secs(10) {
+            let _answer = rig.add();
+            for sequence in rig.sent() {
+                sent += 1;
+                rig.answer(sequence, UplinkResult::Ok);
+            }
+            let due = rig.uplinks.due(rig.now);
+            rig.now = due.map_or(rig.now + Duration::from_millis(1), |due| {
+                due.min(rig.now + Duration::from_millis(1))
+            });
+            rig.uplinks.expire(rig.now);
+        }
+        assert!((340..=360).contains(&sent), "{sent}: a burst of 100, then 25 a second");
     }
 
     #[test]
