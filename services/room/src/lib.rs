@@ -3,8 +3,11 @@
 mod config;
 mod engine;
 pub mod link;
+mod links;
 mod listeners;
 mod metrics;
+mod room;
+mod service;
 mod session;
 mod shard;
 mod walk;
@@ -12,4 +15,5 @@ mod walk;
 pub use config::EngineConfig;
 pub use engine::{Engine, StillRunning};
 pub use listeners::Listeners;
+pub use room::{Bound, Config, bind};
 pub use walk::{Walk, WalkProgress, Walks};

@@ -1,0 +1,217 @@
+//! The room as a service: sockets first, then the cluster, then devices; and all of it in reverse at the end.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use longline_boot::Deps;
+use longline_config::NodeConfig;
+use longline_member::{Member, Options};
+use longline_pb::room::room_server::RoomServer;
+use longline_products::ProductTable;
+use longline_rpc::{MAX_MESSAGE, Peers, listen};
+use longline_types::{CloseReason, NodeState, Role};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::link::Command;
+use crate::links::{self, Links};
+use crate::service::RoomService;
+use crate::{Engine, EngineConfig, Listeners};
+
+/// A room's configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who this node is.
+    pub node: NodeConfig,
+    /// Where devices connect; port 0: a free one.
+    pub listen: SocketAddr,
+    /// host:port under which devices reach `listen`, as the dispatcher tells them; default: the address it really listens on.
+    pub public: Option<String>,
+    /// At an ordered stop, devices are asked to leave at random moments within this time; 0: they are closed at once.
+    pub drain_ms: u32,
+    /// How sessions are held.
+    pub engine: EngineConfig,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            node: NodeConfig::default(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)),
+            public: None,
+            drain_ms: 3_000,
+            engine: EngineConfig::default(),
+        }
+    }
+}
+
+/// Opens the room's sockets. Devices may connect from now on; they are greeted once the room runs.
+pub async fn bind(config: Config, deps: Deps) -> anyhow::Result<Bound> {
+    let rpc = tokio::net::TcpListener::bind(config.node.rpc)
+        .await
+        .with_context(|| format!("cannot listen on {} (node.rpc)", config.node.rpc))?;
+    let devices = Listeners::bind(config.listen, &config.engine)
+        .with_context(|| format!("cannot listen on {} (listen)", config.listen))?;
+    Ok(Bound { rpc_address: rpc.local_addr()?, public: devices.addresses(), rpc, devices, config, deps })
+}
+
+/// A room with open sockets.
+pub struct Bound {
+    config: Config,
+    deps: Deps,
+    rpc: tokio::net::TcpListener,
+    rpc_address: SocketAddr,
+    devices: Listeners,
+    public: Vec<SocketAddr>,
+}
+
+impl Bound {
+    /// Where gRPC really listens.
+    pub fn rpc(&self) -> SocketAddr {
+        self.rpc_address
+    }
+
+    /// Where devices really connect.
+    pub fn public(&self) -> Vec<SocketAddr> {
+        self.public.clone()
+    }
+
+    /// Joins the cluster, serves devices until `shutdown`, then lets them go.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Bound { config, deps, rpc, rpc_address, devices, public } = self;
+        deps.health.not_ready("waits for the keeper");
+        let options = Options {
+            role: Role::Room,
+            node: config.node.clone(),
+            rpc: rpc_address,
+            public: advertised(&config, &public)?,
+        };
+        let member = match longline_member::join(options, shutdown.clone()).await {
+            Err(longline_member::JoinError::Shutdown) => return Ok(()),
+            joined => joined?,
+        };
+        deps.health.not_ready("waits for the products");
+        let peers = Peers::new(member.view(), &deps.registry);
+        let products = ProductTable::start(peers.clone(), shutdown.clone());
+        let mut loaded = products.loaded();
+        tokio::select! {
+            () = shutdown.cancelled() => {
+                member.leave().await;
+                return Ok(());
+            }
+            loaded = loaded.wait_for(|loaded| *loaded) => drop(loaded.context("the table of products has ended")?),
+        }
+        let engine = Engine::start(config.engine.clone(), devices, &deps.registry)?;
+        let running = Running::start(&config, &deps, member, peers, products, engine, rpc);
+        running.until(shutdown).await
+    }
+}
+
+/// What devices are told: the configured address, else the real ones.
+fn advertised(config: &Config, real: &[SocketAddr]) -> anyhow::Result<Vec<String>> {
+    if let Some(public) = &config.public {
+        return Ok(vec![public.clone()]);
+    }
+    anyhow::ensure!(
+        real.iter().all(|address| !address.ip().is_unspecified()),
+        "devices cannot connect to {}: set `public` to the host:port under which they reach this room",
+        config.listen
+    );
+    Ok(real.iter().map(ToString::to_string).collect())
+}
+
+/// A room at work.
+struct Running {
+    deps: Deps,
+    member: Member,
+    engine: Engine,
+    links: tokio::task::JoinHandle<()>,
+    rpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    stop_rpc: CancellationToken,
+    drain: Duration,
+    deadline: Duration,
+}
+
+impl Running {
+    fn start(
+        config: &Config,
+        deps: &Deps,
+        member: Member,
+        peers: Peers,
+        products: ProductTable,
+        mut engine: Engine,
+        rpc: tokio::net::TcpListener,
+    ) -> Running {
+        let drain = Duration::from_millis(config.drain_ms.into());
+        let deadline = Duration::from_secs(config.node.shutdown_s);
+        let links = Links::new(links::Deps {
+            member: member.clone(),
+            peers,
+            products,
+            shards: engine.shards().to_vec(),
+            registry: deps.registry.clone(),
+            sessions: engine.session_count(),
+            capacity: config.engine.max_sessions.into(),
+            drain,
+        });
+        let stop_rpc = CancellationToken::new();
+        let service = RoomServer::new(RoomService::new(Arc::clone(&links), stop_rpc.clone()))
+            .max_decoding_message_size(MAX_MESSAGE);
+        let rpc =
+            tokio::spawn(listen(rpc, tonic::service::Routes::new(service), stop_rpc.clone(), deadline / 4));
+        let links = tokio::spawn(links.run(engine.take_questions(), deadline / 4));
+        member.set_state(NodeState::Ready);
+        deps.health.ready();
+        Running { deps: deps.clone(), member, engine, links, rpc, stop_rpc, drain, deadline }
+    }
+
+    /// Works until it is told to stop, or a part ends that should not have.
+    async fn until(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let ended = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            reason = self.engine.failed() => Err(anyhow::anyhow!("a shard has ended: {reason}")),
+            _ = &mut self.links => Err(anyhow::anyhow!("the links have ended")),
+            served = &mut self.rpc => Err(anyhow::anyhow!("gRPC has ended: {served:?}")),
+        };
+        self.stop().await;
+        ended
+    }
+
+    /// No new devices; those that are here are asked to go, spread out; what they have acknowledged still gets through; then
+    /// the room leaves the cluster.
+    async fn stop(mut self) {
+        self.deps.health.not_ready("is stopping");
+        self.member.set_state(NodeState::Draining);
+        let within = self.drain.min(self.deadline / 2);
+        for shard in self.engine.shards() {
+            if shard.command(Command::Drain { within, reason: CloseReason::GoingAway }).is_err() {
+                tracing::warn!("a shard's queue is full; its devices are closed without notice");
+            }
+        }
+        let sessions = self.engine.session_count();
+        let left = tokio::time::timeout(within + Duration::from_millis(500), async {
+            while sessions() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        if left.await.is_err() {
+            tracing::info!(sessions = sessions(), "sessions were still open when the time to leave was over");
+        }
+        if let Err(error) = self.engine.stop(self.deadline / 4).await {
+            tracing::error!(%error, "a shard did not stop in time");
+        }
+        if !self.links.is_finished()
+            && tokio::time::timeout(self.deadline / 4, &mut self.links).await.is_err()
+        {
+            self.links.abort();
+        }
+        self.stop_rpc.cancel();
+        if !self.rpc.is_finished() && tokio::time::timeout(self.deadline / 4, &mut self.rpc).await.is_err() {
+            self.rpc.abort();
+        }
+        self.member.leave().await;
+    }
+}
