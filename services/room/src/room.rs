@@ -102,7 +102,9 @@ impl Bound {
                 member.leave().await;
                 return Ok(());
             }
-            loaded = loaded.wait_for(|loaded| *loaded) => drop(loaded.context("the table of products has ended")?),
+            ready = async { loaded.wait_for(|loaded| *loaded).await.is_ok() } => {
+                anyhow::ensure!(ready, "the table of products has ended");
+            }
         }
         let engine = Engine::start(config.engine.clone(), devices, &deps.registry)?;
         let running = Running::start(&config, &deps, member, peers, products, engine, rpc);

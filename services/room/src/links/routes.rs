@@ -289,7 +289,7 @@ fn bound(links: &Arc<Links>, request: BindRequest, product: &Product, route: Rou
         max_heartbeat_s: product.max_heartbeat.map_or(0, |h| h.as_secs().min(u64::from(u32::MAX)) as u32),
         presence: product.presence_url.is_some(),
     };
-    let displaced = reply.displaced.clone().map(Route::from);
+    let displaced = reply.displaced.map(Route::from);
     let here = displaced.filter(|old| old.node == route.node && old.incarnation == route.incarnation);
     match here.filter(|old| old.session != route.session) {
         None => answer_bound(links, request, bound),
