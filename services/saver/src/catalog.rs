@@ -37,7 +37,7 @@ impl Catalog {
     /// Whether the products have been read.
     pub(crate) async fn loaded(&self) {
         // Cannot fail: `self` holds the sender.
-        let _ = self.products.subscribe().wait_for(Option::is_some).await;
+        let _ = self.products.subscribe().wait_for(|products| products.is_some()).await;
     }
 
     /// Reads what changed, for ever.

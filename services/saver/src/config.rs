@@ -21,7 +21,7 @@ pub struct Config {
     pub sweeps: SweepConfig,
 }
 
-/// `[store]`: one of two kinds.
+/// `[store]`: one of two kinds. Set `kind` first: the other keys depend on it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum StoreConfig {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_environment_may_choose_the_store() {
-        let variables = [("LONGLINE_STORE__KIND", "sqlite"), ("LONGLINE_SAVER__STORE__PATH", "/x/y.db")];
+        let variables = [("LONGLINE_STORE__KIND", "sqlite"), ("LONGLINE_STORE__PATH", "/x/y.db")];
         let variables = variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
         let config = longline_config::load_with::<Config>(None, "saver", variables).unwrap();
         assert_eq!(config.store, StoreConfig::sqlite("/x/y.db"));

@@ -77,6 +77,7 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY);
+        migrate(options.clone()).await?;
         let writer = Writer::start(options.clone()).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -85,6 +86,14 @@ impl Sqlite {
             .await?;
         Ok(Sqlite { readers, writer })
     }
+}
+
+/// Brings the schema up to date.
+async fn migrate(options: SqliteConnectOptions) -> anyhow::Result<()> {
+    let connection = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+    let migrated = MIGRATOR.run(&connection).await;
+    connection.close().await;
+    Ok(migrated?)
 }
 
 impl Store for Sqlite {

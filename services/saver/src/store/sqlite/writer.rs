@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::addresses::{self, Broadcasts, Sight};
 use super::puts::{self, NewMessage};
 use super::sql::{Failure, unavailable, unknown};
-use super::{MIGRATOR, acks, uplinks};
+use super::{acks, uplinks};
 use crate::store::{Ack, PutUplink, Stored, fail_all};
 
 /// Requests that wait for the writer; more are refused.
@@ -37,8 +37,10 @@ pub(super) enum Job {
 /// Items that came together, and who waits for their results.
 pub(super) struct Batch<I, R> {
     items: Vec<I>,
-    reply: oneshot::Sender<Vec<Result<R, Error>>>,
+    reply: Reply<R>,
 }
+
+type Reply<R> = oneshot::Sender<Vec<Result<R, Error>>>;
 
 /// The way to the writer. It ends when the last of these is gone.
 #[derive(Clone)]
@@ -47,10 +49,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Connects, brings the schema up to date and starts the writer.
-    pub(super) async fn start(options: SqliteConnectOptions) -> anyhow::Result<Writer> {
-        let mut connection = options.connect().await?;
-        MIGRATOR.run(&mut connection).await?;
+    /// Connects and starts the writer.
+    pub(super) async fn start(options: SqliteConnectOptions) -> sqlx::Result<Writer> {
+        let connection = options.connect().await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         tokio::spawn(run(options, connection, queue));
         Ok(Writer { jobs })
@@ -199,7 +200,7 @@ struct Lane<I, R> {
     work: Work<I, R>,
     items: Vec<I>,
     results: Vec<Result<R, Error>>,
-    replies: Vec<(usize, oneshot::Sender<Vec<Result<R, Error>>>)>,
+    replies: Vec<(usize, Reply<R>)>,
 }
 
 impl<I, R> Lane<I, R> {

@@ -8,7 +8,7 @@ use crate::store::Store;
 fn product(name: &str) -> Product {
     Product {
         name: name.to_owned(),
-        keys: vec![ProductKey { sha256: vec![1; 32].into(), expires_at_ms: 0 }],
+        keys: vec![ProductKey { sha256: vec![1; 32], expires_at_ms: 0 }],
         inbox_limit: 100,
         ..Product::default()
     }
