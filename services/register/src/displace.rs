@@ -160,3 +160,59 @@ fn request(displaced: &Displaced) -> DisplaceRequest {
         route: Some(displaced.route.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use longline_testkit::eventually;
+    use longline_types::{Load, Node, NodeState, Role, SessionId, Stamp, View};
+    use prometheus::Registry;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    fn displaced(counter: u64) -> Displaced {
+        let stamp = Stamp { generation: 1, counter };
+        Displaced {
+            key: AddressKey { high: 1, low: counter },
+            route: Route { stamp, node: 5, incarnation: 50, session: SessionId(counter) },
+        }
+    }
+
+    /// A view with a room that nobody answers for.
+    fn view(number: u64, with_room: bool) -> Arc<View> {
+        let room = Node {
+            number: 5,
+            incarnation: 50,
+            role: Role::Room,
+            name: String::new(),
+            idc: String::new(),
+            rpc: "127.0.0.1:1".into(),
+            public: Vec::new(),
+            state: NodeState::Ready,
+            load: Load::default(),
+            registered_at_ms: 0,
+            version: String::new(),
+        };
+        Arc::new(View::new(number, with_room.then_some(room), Vec::new()))
+    }
+
+    #[tokio::test]
+    async fn what_is_not_confirmed_is_kept_up_to_the_bound_until_the_room_leaves_r5() {
+        let (views, watched) = watch::channel(view(1, true));
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let peers = Peers::new(watched, &registry);
+        let displacer = Displacer::new(peers, 2, metrics.clone(), CancellationToken::new());
+        displacer.tell((1..=3).map(displaced));
+        assert_eq!((metrics.displacing.get(), metrics.displaced_dropped.get()), (2, 1));
+        views.send_replace(view(2, false));
+        eventually(Duration::from_secs(20), "the room is given up", async || metrics.displacing.get() == 0)
+            .await;
+        assert_eq!((metrics.displaced_left.get(), metrics.displaced_told.get()), (2, 0));
+        displacer.tell([displaced(4)]);
+        eventually(Duration::from_secs(20), "and so are later ones", async || {
+            metrics.displaced_left.get() == 3
+        })
+        .await;
+    }
+}

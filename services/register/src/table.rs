@@ -206,3 +206,121 @@ impl Entered<'_> {
 fn lock(slot: &Mutex<Option<OwnedSlot>>) -> MutexGuard<'_, Option<OwnedSlot>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use longline_types::{Load, Node, NodeState, Role, SLOTS, SessionId, SlotOwner};
+
+    use super::*;
+
+    const OWN: Own = Own { number: 1, incarnation: 10 };
+    const ROOM: Room = Room { number: 5, incarnation: 50 };
+    const KEY: AddressKey = AddressKey { high: 9 << 52, low: 1 };
+
+    fn node(number: u32, incarnation: u64, role: Role) -> Node {
+        Node {
+            number,
+            incarnation,
+            role,
+            name: String::new(),
+            idc: String::new(),
+            rpc: String::new(),
+            public: Vec::new(),
+            state: NodeState::Ready,
+            load: Load::default(),
+            registered_at_ms: 0,
+            version: String::new(),
+        }
+    }
+
+    /// A view in which this register has all slots, since `generation`, and there are these rooms.
+    fn view(number: u64, own: Own, generation: u64, rooms: &[Room]) -> View {
+        let rooms = rooms.iter().map(|r| node(r.number, r.incarnation, Role::Room));
+        let register = node(own.number, own.incarnation, Role::Register);
+        let slots = vec![SlotOwner { node: own.number, generation }; SLOTS];
+        View::new(number, rooms.chain([register]), slots)
+    }
+
+    fn claim(session: u64) -> Claim {
+        Claim { room: ROOM, session: SessionId(session), device: Device { hash: session, counter: 1 } }
+    }
+
+    /// A table with a route of KEY, filled.
+    fn table() -> Table {
+        let table = Table::new();
+        table.adopt(&view(3, OWN, 3, &[]), OWN);
+        table.adopt(&view(4, OWN, 3, &[ROOM]), OWN);
+        table.enter().bind(4, KEY, claim(1)).unwrap();
+        table
+    }
+
+    #[test]
+    fn a_table_owns_nothing_before_its_first_view() {
+        assert_eq!(Table::new().enter().lookup(0, KEY), Err(Refusal::NotOwner));
+    }
+
+    #[test]
+    fn a_slot_that_stays_keeps_its_routes_and_stays_filled() {
+        let table = table();
+        table.adopt(&view(5, OWN, 3, &[ROOM, Room { number: 6, incarnation: 60 }]), OWN);
+        assert!(matches!(table.enter().lookup(5, KEY), Ok(Found::Route(_))));
+        let other = AddressKey { low: 2, ..KEY };
+        assert_eq!(table.enter().lookup(5, other), Ok(Found::Nothing), "a new room has nothing to send");
+    }
+
+    #[test]
+    fn a_slot_that_was_lost_and_won_back_unseen_is_forgotten_r2() {
+        let table = table();
+        table.adopt(&view(9, OWN, 8, &[ROOM]), OWN);
+        assert_eq!(table.enter().lookup(9, KEY), Ok(Found::Unknown));
+        assert_eq!(
+            table.enter().done(9, KEY.slot(), 3, ROOM),
+            Err(Refusal::NotOwner),
+            "of the old generation"
+        );
+        table.enter().done(9, KEY.slot(), 8, ROOM).unwrap();
+        assert_eq!(table.enter().lookup(9, KEY), Ok(Found::Nothing));
+    }
+
+    #[test]
+    fn a_new_identity_forgets_all_r4() {
+        let table = table();
+        let reborn = Own { incarnation: 11, ..OWN };
+        table.adopt(&view(5, reborn, 3, &[ROOM]), reborn);
+        assert_eq!(table.enter().lookup(5, KEY), Ok(Found::Unknown));
+        table.adopt(&view(6, OWN, 3, &[ROOM]), reborn);
+        assert_eq!(
+            table.enter().lookup(6, KEY),
+            Err(Refusal::NotOwner),
+            "the view names another incarnation"
+        );
+    }
+
+    #[test]
+    fn requests_from_a_later_view_or_a_lost_room_are_refused() {
+        let table = table();
+        let entered = table.enter();
+        assert_eq!(entered.bind(5, KEY, claim(2)), Err(Refusal::Behind));
+        let lost = Room { incarnation: 49, ..ROOM };
+        assert_eq!(entered.bind(4, KEY, Claim { room: lost, ..claim(2) }), Err(Refusal::NotInView(lost)));
+        assert_eq!(entered.done(4, KEY.slot(), 3, lost), Err(Refusal::NotInView(lost)));
+        let Ok(Found::Route(route)) = entered.lookup(4, KEY) else { panic!("the route stands") };
+        let later = Route { stamp: longline_types::Stamp { generation: 4, counter: 1 }, ..route };
+        let device = Device { hash: 1, counter: 1 };
+        assert_eq!(entered.assert(4, KEY, later, device), Err(Refusal::Behind), "a stamp of the future");
+        assert!(matches!(entered.lookup(5, KEY), Ok(Found::Route(_))), "a hit does no harm");
+        let other = AddressKey { low: 2, ..KEY };
+        assert_eq!(entered.lookup(5, other), Ok(Found::Unknown), "a miss would");
+    }
+
+    #[test]
+    fn rooms_that_left_are_swept_and_counted_out() {
+        let table = table();
+        assert_eq!(table.census(), Census { entries: 1, owned: SLOTS, refilling: 0 });
+        assert!(!table.adopt(&view(5, OWN, 3, &[ROOM]), OWN), "nobody left");
+        assert!(table.adopt(&view(6, OWN, 3, &[]), OWN), "one left");
+        assert_eq!(table.enter().lookup(6, KEY), Ok(Found::Nothing));
+        table.sweep();
+        assert_eq!(table.census().entries, 0);
+    }
+}

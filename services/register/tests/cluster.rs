@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{FakeRoom, Held, RegisterProcess, SOON, key, start_keeper};
+use common::{FakeRoom, Held, RegisterProcess, SOON, key, start_keeper, start_keeper_until};
 use longline_pb::register::LookupReply;
 use longline_pb::register::change_reply::What as Answer;
 use longline_pb::register::change_request::What;
 use longline_pb::register::{Bind, SlotDone};
 use longline_testkit::eventually;
 use longline_types::{Device, Error, ErrorCode, NodeState, Role, Slot};
+use tokio_util::sync::CancellationToken;
 
 fn found(reply: LookupReply) -> Result<Option<u64>, ErrorCode> {
     match reply.error {
@@ -26,7 +27,7 @@ fn users_of_all_owners(room: &FakeRoom) -> Vec<String> {
     let view = room.member.view().borrow().clone();
     let mut users = Vec::new();
     for register in view.live(Role::Register) {
-        let owned = |user: &String| view.owner(key(user).slot()).unwrap().node == register.number;
+        let owned = |user: &String| view.owner(key(user).slot()).is_some_and(|o| o.node == register.number);
         users.extend((0..).map(|i| format!("user-{i}")).filter(owned).take(2));
     }
     users
@@ -165,4 +166,28 @@ async fn a_register_answers_by_its_own_view_and_hands_its_slots_over() {
     room.refill(&[]).await;
     assert_eq!(found(room.lookup("alice").await), Ok(None));
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_keeper_hits_and_binds_go_on_and_misses_are_unknown_r3_r4() {
+    let folder = tempfile::tempdir().unwrap();
+    let no_keeper = CancellationToken::new();
+    let keeper = start_keeper_until(folder.path(), no_keeper.clone()).await;
+    let register = RegisterProcess::start(keeper).await;
+    register.deps.health.wait_ready().await;
+    let room = FakeRoom::start(keeper).await;
+    room.view_where("the register", |v| v.ready(Role::Register).count() == 1).await;
+    room.refill(&[]).await;
+    room.bind("alice", 1, device(1, 1)).await;
+    assert_eq!(found(room.lookup("bob").await), Ok(None));
+
+    no_keeper.cancel();
+    eventually(SOON, "the lease runs out", async || {
+        found(room.lookup("bob").await) == Err(ErrorCode::Refilling)
+    })
+    .await;
+    assert_eq!(found(room.lookup("alice").await), Ok(Some(1)), "a hit does no harm");
+    room.bind("bob", 2, device(2, 1)).await;
+    assert_eq!(found(room.lookup("bob").await), Ok(Some(2)), "the keeper's silence closes nothing");
+    register.stop().await;
 }

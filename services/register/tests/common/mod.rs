@@ -35,11 +35,16 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Starts a keeper with a lease of a second, for as long as the test's runtime.
 pub(crate) async fn start_keeper(folder: &std::path::Path) -> SocketAddr {
+    start_keeper_until(folder, CancellationToken::new()).await
+}
+
+/// Starts a keeper that can be stopped.
+pub(crate) async fn start_keeper_until(folder: &std::path::Path, shutdown: CancellationToken) -> SocketAddr {
     let mut config = KeeperConfig { data: folder.to_owned(), lease_ms: 1_000, ..KeeperConfig::default() };
     config.node.rpc = SocketAddr::from(([127, 0, 0, 1], 0));
     let bound = longline_keeper::bind(config, Deps::default()).await.unwrap();
     let address = bound.rpc();
-    tokio::spawn(bound.run(CancellationToken::new()));
+    tokio::spawn(bound.run(shutdown));
     address
 }
 
@@ -190,7 +195,7 @@ impl FakeRoom {
     async fn ask(&self, slot: Slot, what: What) -> Answer {
         longline_testkit::eventually_some(SOON, "the slot's owner serves", async || {
             let view = self.member.view().borrow().clone();
-            let reply = self.change(view.owner(slot)?.node, view.number, what.clone()).await?;
+            let reply = self.change(view.owner(slot)?.node, view.number, what).await?;
             match reply.what? {
                 Answer::Error(_) => None,
                 answer => Some(answer),
