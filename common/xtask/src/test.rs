@@ -7,9 +7,13 @@ use longline_testkit::require;
 
 use crate::command::{self, cargo};
 
-/// Servers that tests start, and the Debian package of each.
-const NEEDED: [(&str, &str); 3] =
-    [("redis-server", "redis-server"), ("mariadbd", "mariadb-server"), ("mariadb", "mariadb-client")];
+/// Programs that tests start, and the Debian package of each.
+const NEEDED: [(&str, &str); 4] = [
+    ("redis-server", "redis-server"),
+    ("mariadbd", "mariadb-server"),
+    ("mariadb", "mariadb-client"),
+    ("python3", "python3"),
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
