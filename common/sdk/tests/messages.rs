@@ -143,3 +143,18 @@ async fn an_application_that_stands_still_loses_nothing() {
         assert_eq!(next_message(&mut events).await.id, MessageId(id));
     }
 }
+
+#[tokio::test]
+async fn an_application_that_stands_still_makes_the_room_stop_sending() {
+    const MUCH: u64 = 2_000;
+    let room = Room::new().await;
+    let (_client, _events) = device(&[&room]).start().unwrap();
+    let (mut session, _) = room.welcome().await;
+    let sent = async {
+        for id in 0..MUCH {
+            session.push(0, &[client::Push { payload: vec![0; 65_536].into(), ..message(id) }]).await;
+        }
+    };
+    // 128 MiB do not fit into the kernel's buffers; if they can be sent, the client has taken them into its own.
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(2), sent).await.is_err());
+}
