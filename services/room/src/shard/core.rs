@@ -16,7 +16,7 @@ use crate::link::{
 use crate::metrics::Counters;
 use crate::session::{Connection, Ended, Ending, Env, Now, Output, Session, SocketState, Turn, turned_away};
 
-/// Connections beyond the limit that are still told why they cannot stay.
+/// Leaving connections, beyond one for each that may greet, to which the room still says why.
 const TURNED_AWAY: u64 = 1024;
 
 /// The shard's core.
@@ -68,14 +68,15 @@ impl Core {
     /// A connection was accepted: its index, or none if it is to be dropped without a word.
     pub(crate) fn accepted(&mut self, now: Now) -> Option<u32> {
         let counters = Arc::clone(&self.env.counters);
-        let strangers = u64::from(self.connections.len()) - counters.sessions.read();
-        let most_strangers = u64::from(self.env.config.max_unauthenticated);
-        let full = self.room.load(Ordering::Relaxed) >= u64::from(self.env.config.max_sessions)
-            || strangers >= most_strangers;
-        if strangers >= most_strangers + TURNED_AWAY {
+        let greeting = counters.unauthenticated.read();
+        let leaving = u64::from(self.connections.len()) - counters.sessions.read() - greeting;
+        let most = u64::from(self.env.config.max_unauthenticated);
+        if leaving >= most + TURNED_AWAY {
             counters.refused.add(1);
             return None;
         }
+        let sessions = self.room.load(Ordering::Relaxed);
+        let full = greeting >= most || sessions >= u64::from(self.env.config.max_sessions);
         counters.accepted.add(1);
         self.room.fetch_add(1, Ordering::Relaxed);
         let refused =
