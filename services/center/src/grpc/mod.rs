@@ -69,7 +69,7 @@ impl Grpc {
 }
 
 /// Replies that wait for a client to read them; one that does not read is not read from either.
-const REPLIES_AHEAD: usize = 64;
+const REPLIES_AHEAD: usize = 16;
 
 #[tonic::async_trait]
 impl Center for Grpc {

@@ -3,7 +3,7 @@
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri, header};
 use longline_types::ErrorCode;
 use tokio::time::Instant;
 
@@ -48,10 +48,14 @@ async fn guarded(api: &Api, request: Request, next: Next) -> Response {
     }
 }
 
-/// No route has this path.
-pub(super) async fn unknown_path(uri: Uri) -> Failure {
+/// No route has this path. Who speaks gRPC is answered in gRPC.
+pub(super) async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response {
+    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+        return tonic::Status::unimplemented("no such service here").into_http::<axum::body::Body>();
+    }
     let message = format!("there is nothing at {}; see /openapi.json for what there is", uri.path());
-    Failure::new(ErrorCode::NotFound, "unknown_path", message)
+    Failure::new(ErrorCode::NotFound, "unknown_path", message).into_response()
 }
 
 /// The path has other methods; `Allow` names them.

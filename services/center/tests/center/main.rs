@@ -1,0 +1,13 @@
+//! A center among fakes of the services it asks, over real sockets.
+
+mod admin;
+mod broadcasts;
+mod errors;
+mod grpc;
+mod hints;
+mod messages;
+mod openapi;
+mod sockets;
+mod stop;
+mod support;
+mod users;
