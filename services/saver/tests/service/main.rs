@@ -1,4 +1,5 @@
 //! A saver over gRPC, as the rest of the cluster meets it, with SQLite below.
+#![allow(clippy::unwrap_used)] // all of this is a test
 
 mod keeper;
 

@@ -18,8 +18,8 @@ pub(super) async fn load(
     writer: &Writer,
     batch: Vec<Load>,
 ) -> sqlx::Result<Vec<Result<Loaded, Error>>> {
-    let mut reader = readers.acquire().await?;
-    let known = addresses::read(&mut reader, batch.iter().map(|l| &l.address)).await?;
+    // The connection is given back meanwhile: the writer may be slow, and others read.
+    let known = addresses::read(&mut *readers.acquire().await?, batch.iter().map(|l| &l.address)).await?;
     let mut standing: Vec<Result<Broadcasts, Error>> =
         known.iter().map(|b| Ok(b.clone().unwrap_or_default())).collect();
     let news: Vec<usize> = (0..batch.len())
@@ -33,7 +33,7 @@ pub(super) async fn load(
         standing[index] = seen;
     }
 
-    let now = now_ms();
+    let (mut reader, now) = (readers.acquire().await?, now_ms());
     let mut pages = Vec::with_capacity(batch.len());
     for (request, standing) in batch.iter().zip(standing) {
         pages.push(match standing {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use longline_pb::types::Class;
 use longline_types::{Address, Error, ErrorCode, MessageId, MessageState, TimeMs};
 use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
@@ -324,7 +323,7 @@ async fn insert_rows(tx: &mut SqliteConnection, rows: &[Fresh<'_>], now: TimeMs)
             .push_bind(put.address.product.0)
             .push_bind(put.address.user.as_str().to_owned())
             .push_bind(fresh.state as u8)
-            .push_bind(Class::from(longline_types::Class::from(put.message.class())) as i32)
+            .push_bind(put.message.class)
             .push_bind(int(put.message.sent_at_ms))
             .push_bind(int(put.message.expires_at_ms))
             .push_bind(int(now))

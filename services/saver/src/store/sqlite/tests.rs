@@ -180,6 +180,11 @@ async fn hot_queries_use_their_indexes() {
     .await;
     assert!(inbox.contains("messages_waiting (product=? AND user=?"), "{inbox}");
     assert!(!inbox.contains("TEMP B-TREE"), "already in id order: {inbox}");
+    let count = plan(
+        "SELECT count(*) FROM messages WHERE product = 1 AND user = 'a' AND state = 1 AND expires_at_ms > 5",
+    )
+    .await;
+    assert!(count.contains("COVERING INDEX messages_waiting"), "{count}");
     let ack = plan(
         "UPDATE messages SET state = 2 FROM json_each('[]') j WHERE messages.id = j.value->>0
          AND messages.state = 1 AND messages.product = j.value->>1 AND messages.user = j.value->>2",
