@@ -53,14 +53,19 @@ impl Kicks {
     /// The user's route; none if the owner of the slot knows that there is none. Asks again while nobody can tell.
     async fn find(&self, address: &Address, until: Instant) -> Result<Option<Route>, Error> {
         let mut views = self.peers.views();
+        let mut said = None;
         loop {
             views.mark_unchanged();
             let error = match self.look_up(address, until).await {
-                Err(error) if error.code.is_safe_to_retry() => error,
+                Err(error) if may_ask_again(&error) => error,
                 found => return found,
             };
+            // That the time was up says less than what was said before.
+            if said.is_none() || error.code != ErrorCode::DeadlineExceeded {
+                said = Some(error);
+            }
             if Instant::now() + PAUSE >= until {
-                return Err(error);
+                return Err(said.unwrap_or_else(|| Error::unavailable("no register answers")));
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
@@ -108,4 +113,9 @@ impl Kicks {
 
 fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
+}
+
+/// A lookup changes nothing, so it may also be repeated if its outcome is unknown.
+fn may_ask_again(error: &Error) -> bool {
+    error.code.is_safe_to_retry() || error.code == ErrorCode::DeadlineExceeded
 }

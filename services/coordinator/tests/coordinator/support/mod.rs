@@ -1,7 +1,6 @@
 //! A coordinator among fakes, all on loopback.
 
 pub(crate) mod business;
-pub(crate) mod keeper;
 pub(crate) mod saver;
 pub(crate) mod sessions;
 
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use longline_boot::Deps;
 use longline_coordinator::{Config, bind};
+use longline_fakes::FakeKeeper;
 use longline_pb::coordinator::{PresenceRequest, UplinkRequest};
 use longline_pb::saver::{Product, UplinkRoute};
 use longline_pb::types::Address;
@@ -18,8 +18,6 @@ use longline_types::{Error, Node, now_ms};
 use prometheus::Registry;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-use keeper::FakeKeeper;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) const SECRET: &[u8] = b"the product's webhook secret";

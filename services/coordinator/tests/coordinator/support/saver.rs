@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use longline_fakes::node;
 use longline_pb::saver::saver_server::{Saver, SaverServer};
 use longline_pb::saver::{
     self, Product, ProductsEvent, PutUplinkReply, PutUplinkRequest, UplinkKind, UplinkRecord,
@@ -15,8 +16,6 @@ use longline_types::{Error, Role, now_ms};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-
-use super::keeper::node;
 
 /// One uplink in the queue.
 #[derive(Clone, Debug)]

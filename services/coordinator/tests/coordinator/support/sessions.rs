@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use longline_fakes::node;
 use longline_pb::register::register_server::{Register, RegisterServer};
 use longline_pb::register::{ChangeBatch, LookupBatch, LookupReply};
 use longline_pb::room::room_server::{Room, RoomServer};
@@ -15,8 +16,6 @@ use longline_rpc::{PipelineStream, ServeOptions, serve};
 use longline_types::{AddressKey, Error, Node, Role, Route};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-
-use super::keeper::node;
 
 type Reply<T> = Result<Response<T>, Status>;
 

@@ -1,7 +1,5 @@
-//! A keeper that takes whoever comes, and has no leases to end.
-
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use longline_pb::keeper::keeper_server::{Keeper, KeeperServer};
@@ -22,18 +20,23 @@ use tonic::{Request, Response, Status};
 const LEASE_MS: u32 = 300;
 const HOUR_MS: u64 = 3_600_000;
 
+/// A keeper that takes whoever comes, whose leases never end. Serves until its runtime ends.
 #[derive(Clone)]
-pub(crate) struct FakeKeeper {
-    pub(crate) address: String,
+pub struct FakeKeeper {
+    /// host:port.
+    pub address: String,
     nodes: Arc<Mutex<Vec<Node>>>,
     view: watch::Sender<Arc<View>>,
 }
 
 impl FakeKeeper {
     /// Serves a view of these nodes and of those that will register. The first register among them owns all slots.
-    pub(crate) async fn start(nodes: Vec<Node>) -> FakeKeeper {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+    ///
+    /// # Panics
+    /// If no port can be opened.
+    pub async fn start(nodes: Vec<Node>) -> FakeKeeper {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
         let view = watch::Sender::new(Arc::default());
         let keeper = FakeKeeper { address, nodes: Arc::new(Mutex::new(nodes)), view };
         keeper.change(|_| {});
@@ -42,13 +45,14 @@ impl FakeKeeper {
         keeper
     }
 
-    pub(crate) fn views(&self) -> watch::Receiver<Arc<View>> {
+    /// The view and its changes, as members see them.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
         self.view.subscribe()
     }
 
     /// Changes the nodes and publishes the next view.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Vec<Node>)) {
-        let mut nodes = self.nodes.lock().unwrap();
+    pub fn change(&self, change: impl FnOnce(&mut Vec<Node>)) {
+        let mut nodes = self.lock();
         change(&mut nodes);
         let number = self.view.borrow().number + 1;
         let register = nodes.iter().find(|n| n.role == Role::Register);
@@ -56,10 +60,14 @@ impl FakeKeeper {
         let slots = owner.map_or(vec![], |owner| vec![owner; SLOTS]);
         self.view.send_replace(Arc::new(View::new(number, nodes.clone(), slots)));
     }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// A ready node.
-pub(crate) fn node(number: u32, role: Role, rpc: String) -> Node {
+/// A ready node, with an incarnation of its own.
+pub fn node(number: u32, role: Role, rpc: String) -> Node {
     Node {
         number,
         incarnation: u64::from(number) + 1000,
@@ -85,7 +93,7 @@ impl Keeper for FakeKeeper {
 
     async fn register(&self, request: Request<RegisterRequest>) -> Reply<Registration> {
         let about = request.into_inner();
-        let role = convert::role(about.role()).unwrap();
+        let role = convert::role(about.role()).ok_or_else(|| Status::invalid_argument("role"))?;
         let mut joined = node(0, role, about.rpc.clone());
         (joined.state, joined.public, joined.idc) = (about.state().into(), about.public, about.idc);
         self.change(|nodes| {
@@ -107,8 +115,7 @@ impl Keeper for FakeKeeper {
     async fn renew(&self, request: Request<RenewRequest>) -> Reply<RenewReply> {
         let request = request.into_inner();
         let state: NodeState = request.state().into();
-        let changed =
-            self.nodes.lock().unwrap().iter().any(|n| n.number == request.number && n.state != state);
+        let changed = self.lock().iter().any(|n| n.number == request.number && n.state != state);
         if changed {
             self.change(|nodes| {
                 nodes.iter_mut().filter(|n| n.number == request.number).for_each(|n| n.state = state)
