@@ -26,6 +26,16 @@ impl Scratch {
         self.folder.disable_cleanup(true);
     }
 
+    /// A folder for what all tests of this process share. Statics are never dropped, so such folders are removed by the next
+    /// process that makes one, once theirs has ended.
+    pub(crate) fn shared() -> anyhow::Result<Scratch> {
+        sweep(&std::env::temp_dir());
+        let prefix = format!("{SHARED}{}-", std::process::id());
+        let folder =
+            tempfile::Builder::new().prefix(&prefix).tempdir().context("cannot make a temporary folder")?;
+        Ok(Scratch { folder })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -35,6 +45,22 @@ impl Scratch {
     pub fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
         let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(self.path())?;
         Ok(folder.keep())
+    }
+}
+
+const SHARED: &str = "longline-shared-";
+
+/// Removes the shared folders of processes that have ended.
+fn sweep(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner =
+            name.to_str().and_then(|n| n.strip_prefix(SHARED)?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // Another process may be removing it at the same time.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -66,6 +92,18 @@ pub(crate) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shared_folders_of_ended_processes_go() {
+        let scratch = Scratch::new().unwrap();
+        let (dead, own) = (format!("{SHARED}4194305-x"), format!("{SHARED}{}-x", std::process::id()));
+        for name in [&dead, &own] {
+            std::fs::create_dir(scratch.path().join(name)).unwrap();
+        }
+        sweep(scratch.path());
+        assert!(!scratch.path().join(dead).exists());
+        assert!(scratch.path().join(own).exists());
+    }
 
     #[test]
     fn a_scratch_goes_away_with_its_handle() {

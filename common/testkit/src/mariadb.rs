@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::{Process, Scratch, folders, free_port, require};
@@ -45,6 +46,17 @@ impl MariaDb {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// One that all tests of this process share, for those that only need a database of their own: starting one takes half a
+    /// second. It ends with the process.
+    pub async fn shared() -> anyhow::Result<&'static MariaDb> {
+        static SHARED: OnceCell<(MariaDb, Scratch)> = OnceCell::const_new();
+        let start = async || {
+            let scratch = Scratch::shared()?;
+            anyhow::Ok((MariaDb::start(&scratch).await?, scratch))
+        };
+        SHARED.get_or_try_init(start).await.map(|(server, _)| server)
     }
 
     /// Its port on 127.0.0.1.

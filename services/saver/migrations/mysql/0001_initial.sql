@@ -112,7 +112,8 @@ CREATE TABLE broadcast_cursors (
     PRIMARY KEY (product, user)
 ) ENGINE = InnoDB;
 
--- `record` is the UplinkRecord as the wire has it. `sequence` is NULL where repeats are not recognised by it.
+-- `record` is the UplinkRecord as the wire has it, empty once it has ended. `sequence` is NULL where repeats are not recognised by
+-- it. Whoever holds an uplink has put `due_at_ms` to the end of his lease.
 CREATE TABLE uplinks (
     id BIGINT UNSIGNED NOT NULL PRIMARY KEY,
     product INT UNSIGNED NOT NULL,
@@ -120,14 +121,11 @@ CREATE TABLE uplinks (
     device VARBINARY(128) NOT NULL,
     sequence BIGINT UNSIGNED NULL,
     record MEDIUMBLOB NOT NULL,
-    attempts INT UNSIGNED NOT NULL DEFAULT 0,
-    due_at_ms BIGINT UNSIGNED NOT NULL DEFAULT 0,
-    holder_node INT UNSIGNED NOT NULL,
-    holder_incarnation BIGINT UNSIGNED NOT NULL,
-    held_until_ms BIGINT UNSIGNED NOT NULL,
+    attempts INT UNSIGNED NOT NULL,
+    due_at_ms BIGINT UNSIGNED NOT NULL,
     ended_at_ms BIGINT UNSIGNED NOT NULL DEFAULT 0,
     UNIQUE KEY by_sequence (product, user, device, sequence),
-    KEY by_work (ended_at_ms, id)
+    KEY by_work (ended_at_ms, due_at_ms)
 ) ENGINE = InnoDB;
 
 -- Revisions of all products come from one row, locked until the change is committed.

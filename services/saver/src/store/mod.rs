@@ -12,6 +12,7 @@
 //! [`ErrorCode::Unavailable`]: longline_types::ErrorCode::Unavailable
 //! [`ErrorCode::DeadlineExceeded`]: longline_types::ErrorCode::DeadlineExceeded
 
+pub mod cluster;
 mod records;
 pub mod sqlite;
 #[cfg(test)]

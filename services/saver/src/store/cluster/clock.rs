@@ -41,7 +41,10 @@ impl Clock {
         let agrees = self.agrees();
         if self.said.swap(!agrees, Ordering::Relaxed) == agrees {
             if agrees {
-                tracing::info!(ahead_ms = ahead, "the clocks of this machine and of the database agree again");
+                tracing::info!(
+                    ahead_ms = ahead,
+                    "the clocks of this machine and of the database agree again"
+                );
             } else {
                 tracing::error!(
                     ahead_ms = ahead,

@@ -66,7 +66,10 @@ mod tests {
 
     #[test]
     fn exactly_one_database_is_accepted() {
-        let with = |mysql: &[&str]| Config { mysql: mysql.iter().map(|u| (*u).into()).collect(), ..Config::default() };
+        let with = |mysql: &[&str]| Config {
+            mysql: mysql.iter().map(|u| (*u).into()).collect(),
+            ..Config::default()
+        };
         assert_eq!(with(&["mysql://a/b"]).database(), Ok("mysql://a/b"));
         assert!(with(&[]).database().unwrap_err().contains("it lists 0"));
         assert!(with(&["mysql://a/b", "mysql://c/d"]).database().unwrap_err().contains("exactly one"));

@@ -56,9 +56,14 @@ mod tests {
         let address = Address::new(7, "al:ice").unwrap();
         let tag = format!("ll:{{{}}}:", address.slot());
         let slot = address.slot();
-        let keys = [slot_mark(slot), address_mark(&address), inbox(&address), cursor(&address), endings(slot)];
+        let keys =
+            [slot_mark(slot), address_mark(&address), inbox(&address), cursor(&address), endings(slot)];
         assert!(keys.iter().all(|k| k.starts_with(&tag)));
-        assert!([unflushed(slot), idempotency(&address, "k"), tombstones(slot)].iter().all(|k| k.starts_with(&tag)));
+        assert!(
+            [unflushed(slot), idempotency(&address, "k"), tombstones(slot)]
+                .iter()
+                .all(|k| k.starts_with(&tag))
+        );
     }
 
     #[test]

@@ -48,7 +48,8 @@ struct Backoff {
 impl Redis {
     /// Checks the address; connects at first use.
     pub(super) fn new(url: &str, timeout: Duration) -> Result<Redis, String> {
-        let client = Client::open(url).map_err(|e| format!("`redis` is no address of a Redis server: {e}"))?;
+        let client =
+            Client::open(url).map_err(|e| format!("`redis` is no address of a Redis server: {e}"))?;
         let connecting = Mutex::new(Backoff { pause: FIRST_BACKOFF, not_before: None });
         Ok(Redis { client, timeout, current: RwLock::new(None), connecting })
     }

@@ -25,8 +25,13 @@ macro_rules! retrying {
         let mut tries = 1;
         loop {
             match $work.await {
-                Err(e) if tries < $crate::store::cluster::sql::TRIES && $crate::store::cluster::sql::is_contention(&e) => {
-                    let pause = std::time::Duration::from_millis(u64::from(tries) * 3 + u64::from(rand::random::<u8>()) / 32);
+                Err(e)
+                    if tries < $crate::store::cluster::sql::TRIES
+                        && $crate::store::cluster::sql::is_contention(&e) =>
+                {
+                    let pause = std::time::Duration::from_millis(
+                        u64::from(tries) * 3 + u64::from(rand::random::<u8>()) / 32,
+                    );
                     tokio::time::sleep(pause).await;
                     tries += 1;
                 }
@@ -64,7 +69,10 @@ impl Sql {
     }
 
     /// Waits for the work, at most for the configured time.
-    pub(super) async fn run<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    pub(super) async fn run<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, Error> {
         match tokio::time::timeout(self.timeout, work).await {
             Ok(outcome) => outcome.map_err(failure),
             Err(_) => Err(Error::new(ErrorCode::DeadlineExceeded, "no answer from the database in time")),
@@ -120,7 +128,14 @@ pub(super) fn rungs<T>(mut rows: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]>
     let mut parts = Vec::new();
     while !rows.is_empty() {
         let mut sum = 0;
-        let fitting = rows.iter().take_while(|r| { sum += bytes(r); sum <= STATEMENT_BYTES }).count().max(1);
+        let fitting = rows
+            .iter()
+            .take_while(|r| {
+                sum += bytes(r);
+                sum <= STATEMENT_BYTES
+            })
+            .count()
+            .max(1);
         let rung = LADDER.into_iter().find(|&n| n <= fitting).unwrap_or(1);
         let (part, rest) = rows.split_at(rung);
         parts.push(part);
