@@ -20,8 +20,12 @@ use crate::config::{Config, StoreConfig, millis};
 use crate::metrics::Metrics;
 use crate::service::Service;
 use crate::store::Store;
+use crate::store::cluster::{self, Cluster, OpenError};
 use crate::store::sqlite::Sqlite;
 use crate::sweeps::Sweeps;
+
+/// First and longest wait between two tries to open the databases.
+const OPEN_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// Opens the socket. Neither the keeper nor the databases are needed yet.
 pub async fn bind(config: Config, deps: Deps) -> anyhow::Result<Bound> {
@@ -62,6 +66,30 @@ impl Bound {
                     Sqlite::open(path).await.with_context(|| format!("cannot open {}", path.display()))?;
                 self.serve(store, shutdown).await
             }
+            StoreConfig::Cluster(config) => {
+                let store = tokio::select! {
+                    store = self.open_cluster(&config) => store?,
+                    () = shutdown.cancelled() => return Ok(()),
+                };
+                self.serve(store, shutdown).await
+            }
+        }
+    }
+
+    /// Tries until the databases are there; meanwhile the reason stands in `/readyz`.
+    async fn open_cluster(&self, config: &cluster::Config) -> anyhow::Result<Cluster> {
+        let (mut pause, longest) = OPEN_AGAIN;
+        loop {
+            match Cluster::open(config).await {
+                Ok(store) => return Ok(store),
+                Err(OpenError::Refused(why)) => anyhow::bail!("the store cannot be used: {why}"),
+                Err(OpenError::Unavailable(why)) => {
+                    self.deps.health.not_ready(format!("waiting for the databases: {why}"));
+                    tracing::warn!("the databases are not there yet: {why}");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
         }
     }
 

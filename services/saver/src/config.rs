@@ -7,7 +7,7 @@ use anyhow::ensure;
 use longline_config::NodeConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::store::sqlite;
+use crate::store::{cluster, sqlite};
 
 /// A saver's configuration.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Config {
 pub enum StoreConfig {
     /// One file on this machine, for a single saver.
     Sqlite(sqlite::Config),
+    /// Redis and MySQL, for any number of savers.
+    Cluster(cluster::Config),
 }
 
 impl Default for StoreConfig {
@@ -112,6 +114,9 @@ mod tests {
         assert_eq!(with("").unwrap(), Config::default());
         let config = with("[store]\nkind = 'sqlite'\npath = '/x/y.db'\n").unwrap();
         assert_eq!(config.store, StoreConfig::sqlite("/x/y.db"));
+        let config =
+            with("[store]\nkind = 'cluster'\nredis = 'redis://r'\nmysql = ['mysql://m/l']\n").unwrap();
+        assert!(matches!(config.store, StoreConfig::Cluster(c) if c.redis == "redis://r"));
     }
 
     #[test]
