@@ -1,8 +1,7 @@
 //! Many sends over one stream: stored side by side, hinted and answered in the order of the requests (D7).
 
-use futures::future::BoxFuture;
+use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use futures::{FutureExt, StreamExt};
 use longline_pb::center::{SendReply, SendRequest};
 use longline_types::{Error, ProductId};
 use tokio::sync::mpsc;
@@ -47,13 +46,14 @@ impl Sending {
 
     /// Takes requests until the client ends its side, goes away, or `shutdown`; then finishes what is in flight.
     pub(super) async fn run(mut self, mut requests: Streaming<SendRequest>, shutdown: CancellationToken) {
-        let mut storing: FuturesOrdered<BoxFuture<'static, Storing>> = FuturesOrdered::new();
+        let mut storing = FuturesOrdered::new();
         let mut open = true;
         while open || !storing.is_empty() {
             let has_room = self.in_flight.messages < IN_FLIGHT && self.in_flight.bytes < IN_FLIGHT_BYTES;
             tokio::select! {
                 biased;
-                Some((weight, stored)) = storing.next() => {
+                Some(stored) = storing.next() => {
+                    let (weight, stored): Storing = stored;
                     self.in_flight.messages -= weight.messages;
                     self.in_flight.bytes -= weight.bytes;
                     self.finish(stored).await;
@@ -66,7 +66,7 @@ impl Sending {
                         self.in_flight.messages += weight.messages;
                         self.in_flight.bytes += weight.bytes;
                         let prepared = self.prepare(request);
-                        storing.push_back(store(self.ops.clone(), weight, prepared).boxed());
+                        storing.push_back(self.store(weight, prepared));
                     }
                     Ok(None) => open = false,
                     Err(status) => {
@@ -86,19 +86,27 @@ impl Sending {
         self.ops.prepare(&product, convert::send(request)?)
     }
 
+    /// In a task, so that it goes on while a reply waits for the client to read.
+    fn store(
+        &self,
+        weight: Weight,
+        prepared: Result<Prepared, Failure>,
+    ) -> impl Future<Output = Storing> + use<> {
+        let storing = prepared.map(|prepared| self.ops.spawn_store(prepared));
+        async move {
+            match storing {
+                Ok(storing) => (weight, storing.await),
+                Err(failure) => (weight, Err(failure)),
+            }
+        }
+    }
+
     /// Hints and answers. What was stored is hinted even if the client has gone.
     async fn finish(&self, stored: Result<Stored, Failure>) {
         let sent = stored.and_then(|stored| self.ops.hint(stored));
         let reply = sent.map_or_else(convert::refusal, convert::reply);
         // Nobody is there to hear it.
         let _ = self.replies.send(Ok(reply)).await;
-    }
-}
-
-async fn store(ops: Ops, weight: Weight, prepared: Result<Prepared, Failure>) -> Storing {
-    match prepared {
-        Ok(prepared) => (weight, Ok(ops.store(prepared).await)),
-        Err(failure) => (weight, Err(failure)),
     }
 }
 

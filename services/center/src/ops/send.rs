@@ -70,7 +70,7 @@ impl Ops {
             let stored = ops.store(prepared).await;
             ops.hint(stored)
         });
-        sending.await.unwrap_or_else(|_| Err(Error::internal("the center is stopping").into()))
+        sending.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Checks a send and gives it its ids. Ids of one center rise in the order of these calls.
@@ -101,6 +101,16 @@ impl Ops {
         };
         let puts = addresses.iter().map(put).collect::<Result<_, Failure>>()?;
         Ok(Prepared { class: send.class, ttl_ms, addresses, puts })
+    }
+
+    /// [`Ops::store`] in a task of its own, which goes on whoever waits for it.
+    pub(crate) fn spawn_store(
+        &self,
+        prepared: Prepared,
+    ) -> impl Future<Output = Result<Stored, Failure>> + use<> {
+        let ops = self.clone();
+        let storing = self.shared.tasks.spawn(async move { ops.store(prepared).await });
+        async move { storing.await.map_err(|_| stopping()) }
     }
 
     /// Stores a durable send, again with the same ids until the deadline (I2). A transient one is never stored.
@@ -324,6 +334,11 @@ fn stored_message(put: PutRequest, reply: &PutReply, ttl_ms: u64) -> Option<Mess
     }
     let sent_at_ms: TimeMs = MessageId(reply.id).time_ms();
     Some(Message { id: reply.id, sent_at_ms, expires_at_ms: sent_at_ms + ttl_ms, ..message })
+}
+
+/// The runtime has ended the task.
+fn stopping() -> Failure {
+    Error::new(ErrorCode::DeadlineExceeded, "the center is stopping; whether it was done is not known").into()
 }
 
 fn put_failure(error: Error) -> Failure {

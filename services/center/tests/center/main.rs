@@ -1,5 +1,7 @@
 //! A center among fakes of the services it asks, over real sockets.
 
+#![allow(clippy::unwrap_used)]
+
 mod admin;
 mod broadcasts;
 mod errors;

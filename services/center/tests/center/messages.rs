@@ -109,7 +109,7 @@ async fn part_of_a_send_may_fail_and_says_so_by_user() {
 #[tokio::test]
 async fn a_put_is_tried_again_with_the_same_id_i2() {
     let cluster = Cluster::start().await;
-    let center = cluster.center().await;
+    let center = cluster.center_with(|config| config.put_timeout_ms = 2_000).await;
     cluster.saver.refuse("a", &[ErrorCode::Unavailable, ErrorCode::Unavailable]);
     let id = center.send("a", json!(1)).await;
     let ids: Vec<u64> = cluster.saver.state().puts.iter().map(|p| p.message.as_ref().unwrap().id).collect();

@@ -46,7 +46,7 @@ async fn a_connected_user_shows_the_session() {
 #[tokio::test]
 async fn what_cannot_be_told_is_unknown_r3() {
     let cluster = Cluster::start().await;
-    let center = cluster.center_with(|config| config.ask_timeout_ms = 300).await;
+    let center = cluster.center().await;
     let presence = async |user: &str| center.get(&format!("/v1/users/{user}")).await.body["presence"].clone();
     cluster.register.set_refilling(true);
     assert_eq!(presence("alice").await, "unknown");

@@ -86,7 +86,8 @@ impl Cluster {
         Cluster { keeper: FakeKeeper::start(nodes).await, saver, register, rooms, coordinator, key }
     }
 
-    /// A center with quick deadlines, ready to serve.
+    /// A center that is ready to serve. Its deadlines are long, so that a busy machine changes nothing; a test that waits for
+    /// one sets it.
     pub(crate) async fn center(&self) -> Center {
         self.center_with(|_| {}).await
     }
@@ -94,10 +95,12 @@ impl Cluster {
     pub(crate) async fn center_with(&self, change: impl FnOnce(&mut Config)) -> Center {
         let mut config = Config::default();
         config.node.keepers = vec![self.keeper.address.clone()];
-        config.node.shutdown_s = 4;
+        config.node.shutdown_s = 20;
         config.admin_key_sha256 = Some(sha256_hex(ADMIN_KEY));
-        config.put_timeout_ms = 2_000;
-        config.hints.step_timeout_ms = 2_000;
+        config.put_timeout_ms = 60_000;
+        config.ask_timeout_ms = 20_000;
+        config.hints.step_timeout_ms = 60_000;
+        config.http.request_timeout_ms = 60_000;
         config.broadcasts.claim_every_ms = 200;
         config.broadcasts.poll_every_ms = 20;
         change(&mut config);
