@@ -1,0 +1,154 @@
+//! The real processes with real Redis and MariaDB: each is killed in turn under traffic, and every id that was accepted is
+//! checked against what its device received.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use longline_e2e::{Api, Device, SOON};
+use longline_procs::{Cluster, Options, Profile, binary};
+use longline_sdk::{Client, MessageId};
+use longline_testkit::{Restart, eventually};
+use longline_types::Role;
+use serde_json::json;
+
+/// Users who receive; one more is offline all the time and comes at the end.
+const USERS: usize = 12;
+
+/// Business servers that push without pause, one per center, and everything that was accepted.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    senders: Vec<tokio::task::JoinHandle<Vec<(String, MessageId)>>>,
+}
+
+impl Traffic {
+    fn start(cluster: &Cluster) -> Traffic {
+        let stop = Arc::new(AtomicBool::new(false));
+        let senders = cluster.api().into_iter().enumerate().map(|(sender, url)| {
+            let (api, stop) = (Api::new(url, cluster.product().key.clone()), stop.clone());
+            tokio::spawn(send(api, sender, stop))
+        });
+        Traffic { senders: senders.collect(), stop }
+    }
+
+    /// Stops, and tells what was accepted.
+    async fn accepted(self) -> Vec<(String, MessageId)> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for sender in self.senders {
+            all.extend(sender.await.unwrap());
+        }
+        all
+    }
+}
+
+/// Every message has a key of its own, and is sent again under it until it is accepted: what a business does.
+async fn send(api: Api, sender: usize, stop: Arc<AtomicBool>) -> Vec<(String, MessageId)> {
+    let mut accepted = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let user = format!("user-{}", number % (USERS + 1));
+        let body = json!({ "to": { "user": user }, "payload": number });
+        let key = format!("{sender}-{number}");
+        let id = loop {
+            match api.send(body.clone(), Some(&key)).await {
+                Ok(id) => break id,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        accepted.push((user, id));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    accepted
+}
+
+/// A cluster whose lost hints and leases are noticed within the patience of a test.
+async fn cluster() -> Cluster {
+    let options = Options::new(binary(Profile::Dev).unwrap())
+        .set(Role::Keeper, "lease_ms = 2000")
+        .unwrap()
+        .set(Role::Room, "[engine]\ncheck_s = 3")
+        .unwrap();
+    Cluster::start(options).await.unwrap()
+}
+
+async fn devices(cluster: &mut Cluster) -> Vec<(String, Device)> {
+    let description = cluster.describe();
+    let mut devices = Vec::new();
+    for number in 0..USERS {
+        let user = format!("user-{number}");
+        let builder = Client::builder(format!("device-{number}"))
+            .rooms(description.rooms.clone())
+            .backoff(Duration::from_millis(50), Duration::from_millis(500))
+            .bind(cluster.product().id, &user, "");
+        let device = Device::start(builder).unwrap();
+        device.until("it is bound", |r| r.bound > 0).await.unwrap();
+        devices.push((user, device));
+    }
+    devices
+}
+
+/// Nothing lost, nothing foreign, nothing twice (the SDK drops what comes again), and nothing left in the store.
+async fn check(cluster: &Cluster, devices: &[(String, Device)], accepted: &[(String, MessageId)]) {
+    for (user, device) in devices {
+        let ids: Vec<MessageId> = accepted.iter().filter(|(u, _)| u == user).map(|(_, id)| *id).collect();
+        device.until_has(&ids).await.unwrap();
+        let received = device.received();
+        assert!(received.messages.iter().all(|m| ids.contains(&m.id)), "{user} got a foreign message");
+        assert_eq!(received.messages.len(), ids.len(), "{user} got a message twice");
+        assert!(received.closed.is_none(), "{user}: {:?}", received.closed);
+    }
+    let api = Api::new(cluster.api().remove(0), cluster.product().key.clone());
+    for (user, _) in devices {
+        eventually(SOON, &format!("{user} has acknowledged all"), async || {
+            api.waiting(user).await.is_ok_and(|waiting| waiting == 0)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_accepted_is_lost_whichever_process_is_killed() {
+    let mut cluster = cluster().await;
+    let mut devices = devices(&mut cluster).await;
+    let traffic = Traffic::start(&cluster);
+    let names: Vec<String> = cluster.nodes().iter().map(|n| n.name().to_owned()).collect();
+    for name in &names {
+        let node = cluster.node(name).unwrap();
+        node.kill().unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        node.restart().await.unwrap();
+        node.wait_ready().await.unwrap();
+    }
+    cluster.redis().restart(Restart::Emptied).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    cluster.redis().restart(Restart::Truncated(20_000)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    cluster.mariadb().restart().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let accepted = traffic.accepted().await;
+    assert!(accepted.len() > 200, "there was traffic: {} messages", accepted.len());
+    let late = format!("user-{USERS}");
+    let rooms = cluster.describe().rooms;
+    devices.push((late.clone(), Device::bound(&rooms, cluster.product().id, &late).await.unwrap()));
+    check(&cluster, &devices, &accepted).await;
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_slept_past_its_lease_comes_back_as_a_new_one_r4() {
+    let mut cluster = cluster().await;
+    let devices = devices(&mut cluster).await;
+    let traffic = Traffic::start(&cluster);
+    cluster.node("room-1").unwrap().pause().unwrap();
+    // Longer than the lease: the view loses the room, and its users' routes with it.
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    cluster.node("room-1").unwrap().resume().unwrap();
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    let accepted = traffic.accepted().await;
+    check(&cluster, &devices, &accepted).await;
+    cluster.stop().await.unwrap();
+}
