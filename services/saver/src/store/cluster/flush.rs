@@ -125,12 +125,12 @@ impl Core {
         }
     }
 
-    /// Writes those of these messages that are in `unflushed`; returns how many were.
+    /// Writes those of these messages that are in `unflushed`.
     pub(super) fn flush_ids<'a>(
         &'a self,
         link: &'a Link,
         ids: &'a [(Slot, MessageId)],
-    ) -> BoxFuture<'a, Result<usize, Error>> {
+    ) -> BoxFuture<'a, Result<(), Error>> {
         // Boxed since flushing may find that something else has to be ended, and ending may have to flush.
         Box::pin(async move {
             let questions = ids.iter().map(|(slot, id)| {
@@ -146,7 +146,7 @@ impl Core {
             if !rows.is_empty() {
                 self.flush(&rows).await?;
             }
-            Ok(rows.len())
+            Ok(())
         })
     }
 

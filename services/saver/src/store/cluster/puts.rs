@@ -162,7 +162,7 @@ impl Core {
                 losers.iter().map(|l| l.row).collect::<HashSet<RowId>>()
             }
         };
-        Ok(items.iter().zip(answers).map(|(item, answer)| written(item, answer?, &won)).collect())
+        Ok(items.iter().zip(answers).map(|(item, answer)| written(item, answer?, &won, mode)).collect())
     }
 
     /// An earlier try stored this row: its state now; if it waits, Redis is written again (S2).
@@ -208,15 +208,10 @@ impl Core {
     /// Before a `fast` put: keys are looked up in the database.
     async fn known_to_database(&self, items: &[Item]) -> Result<Vec<Turn>, Error> {
         let mut turns = vec![Turn::New; items.len()];
-        let keyed: Vec<&Row> =
-            items.iter().map(|i| &i.row).filter(|r| !r.idempotency_key.is_empty()).collect();
-        if !keyed.is_empty() {
-            let look = async { read_keys(&mut *self.sql.pool.acquire().await?, &keyed).await };
-            let keys = self.sql.run(look).await?;
-            for (item, turn) in items.iter().zip(&mut turns) {
-                if let Some((row, digest)) = keys.get(&key_of(&item.row)) {
-                    *turn = turn_of(&item.row, *row, digest);
-                }
+        let keys = self.read_keys(&items.iter().map(|i| &i.row).collect::<Vec<_>>()).await?;
+        for (item, turn) in items.iter().zip(&mut turns) {
+            if let Some((row, digest)) = keys.get(&key_of(&item.row)) {
+                *turn = turn_of(&item.row, *row, digest);
             }
         }
         self.known_late(items, turns).await
@@ -234,12 +229,26 @@ impl Core {
             return Ok(turns);
         }
         let found = self.sql.run(messages::find(&self.sql, &late)).await?;
+        let known = |item: &Item| found.iter().find(|k| k.row.id.0 == item.row.id);
+        // A key that was used tells more than the id.
+        let rows: Vec<&Row> = items.iter().filter(|i| known(i).is_some()).map(|i| &i.row).collect();
+        let keys = self.read_keys(&rows).await?;
         for (item, turn) in items.iter().zip(&mut turns).filter(|(_, t)| **t == Turn::New) {
-            if let Some(known) = found.iter().find(|k| k.row.id.0 == item.row.id) {
+            if let Some((row, digest)) = keys.get(&key_of(&item.row)) {
+                *turn = turn_of(&item.row, *row, digest);
+            }
+            if let (Turn::New, Some(known)) = (&turn, known(item)) {
                 *turn = turn_of_known(item, known);
             }
         }
         Ok(turns)
+    }
+
+    async fn read_keys(&self, rows: &[&Row]) -> Result<HashMap<Key, (RowId, Vec<u8>)>, Error> {
+        if rows.iter().all(|r| r.idempotency_key.is_empty()) {
+            return Ok(HashMap::new());
+        }
+        self.sql.run(async { read_keys(&mut *self.sql.pool.acquire().await?, rows).await }).await
     }
 
     /// Inserts new ones, with their idempotency records and a note, in one transaction (S1). Tells what turned out to be there.
@@ -307,27 +316,31 @@ enum Written {
     KeyUsed(KeyRecord),
 }
 
-fn written(item: &Item, answer: (Status, Vec<Loser>), won: &HashSet<RowId>) -> Result<Written, Error> {
+fn written(
+    item: &Item,
+    answer: (Status, Vec<Loser>),
+    won: &HashSet<RowId>,
+    mode: Mode,
+) -> Result<Written, Error> {
     let id = MessageId(item.row.id);
     let (status, losers) = answer;
-    let stored = match status {
+    let earlier = match status {
         Status::Unfilled => return Err(Error::unavailable("the inbox is still being filled")),
         Status::KeyUsed(record) => return Ok(Written::KeyUsed(record)),
-        Status::Present => repeated(id, MessageState::Waiting),
-        Status::Ended(state) => repeated(id, state),
-        Status::Stored => {
-            let count =
-                |state| losers.iter().filter(|l| l.state == state && won.contains(&l.row)).count() as u32;
-            Stored {
-                id,
-                state: losers.iter().find(|l| l.row.id == id).map_or(MessageState::Waiting, |l| l.state),
-                repeated: false,
-                collapsed: count(MessageState::Collapsed),
-                overflowed: count(MessageState::Overflowed),
-            }
-        }
+        Status::Stored => None,
+        Status::Present => Some(MessageState::Waiting),
+        Status::Ended(state) => Some(state),
     };
-    Ok(Written::Stored(stored))
+    let count = |state| losers.iter().filter(|l| l.state == state && won.contains(&l.row)).count() as u32;
+    let own = losers.iter().find(|l| l.row.id == id).map(|l| l.state);
+    Ok(Written::Stored(Stored {
+        id,
+        state: own.or(earlier).unwrap_or(MessageState::Waiting),
+        // The row is this put's; a fill or a repeat was only faster with Redis.
+        repeated: earlier.is_some() && mode == Mode::Fast,
+        collapsed: count(MessageState::Collapsed),
+        overflowed: count(MessageState::Overflowed),
+    }))
 }
 
 fn repeated(id: MessageId, state: MessageState) -> Stored {

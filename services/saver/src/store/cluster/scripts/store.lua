@@ -1,4 +1,4 @@
--- Adds a message to an inbox unless it is there; then applies the collapse key and the inbox limit (S2, S3).
+-- Adds a message to an inbox unless it is there, applies its collapse key, then the inbox limit (S2, S3).
 -- KEYS: 1 mark of the slot, 2 mark of the address, 3 inbox, 4 endings, 5 unflushed, 6 idempotency record, 7 tombstone
 -- ARGV: 1 run id, or '' to add whatever the marks say; 2 id; 3 record; 4 time to live in ms; 5 limit, 0 for none;
 --       6 collapse key or ''; 7 row for `unflushed`, or '' if the database has it; 8 idempotency record or '';
@@ -12,17 +12,17 @@ if ARGV[8] ~= '' then
     local known = redis.call('GET', KEYS[6])
     if known and known:sub(1, 16) ~= id then return {'key:' .. known} end
 end
-if redis.call('HEXISTS', inbox, 'm' .. id) == 1 then return {'present'} end
+local present = redis.call('HEXISTS', inbox, 'm' .. id) == 1
 local ending = redis.call('HGET', endings, id)
 if ending then return {'ended:' .. ending:sub(1, 1)} end
-if row ~= '' then
+if row ~= '' and not present then
     local state = redis.call('GET', KEYS[7])
     if state then return {'ended:' .. state} end
     redis.call('HSET', KEYS[5], id, row)
     if ARGV[8] ~= '' then redis.call('SET', KEYS[6], ARGV[8], 'PX', ARGV[9]) end
 end
 
-local answer = {'stored'}
+local answer = {present and 'present' or 'stored'}
 local function lose(loser, its_record, state)
     local expiry = its_record:sub(1, 12)
     redis.call('HSET', endings, loser, state .. expiry)
@@ -31,7 +31,7 @@ local function lose(loser, its_record, state)
     table.insert(answer, expiry)
 end
 
-if collapse ~= '' then
+if collapse ~= '' and not present then
     local other = redis.call('HGET', inbox, 'c' .. collapse)
     if other and redis.call('HEXISTS', inbox, 'm' .. other) == 1 then
         if other > id then
@@ -42,9 +42,11 @@ if collapse ~= '' then
     end
     redis.call('HSET', inbox, 'c' .. collapse, id)
 end
-redis.call('HSET', inbox, 'm' .. id, record)
-redis.call('PEXPIRE', inbox, ARGV[4], 'NX')
-redis.call('PEXPIRE', inbox, ARGV[4], 'GT')
+if not present then
+    redis.call('HSET', inbox, 'm' .. id, record)
+    redis.call('PEXPIRE', inbox, ARGV[4], 'NX')
+    redis.call('PEXPIRE', inbox, ARGV[4], 'GT')
+end
 
 local limit = tonumber(ARGV[5])
 if limit > 0 and redis.call('HLEN', inbox) > limit then
