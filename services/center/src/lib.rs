@@ -11,7 +11,6 @@ mod failure;
 mod grpc;
 mod hints;
 mod http;
-mod listen;
 mod metrics;
 mod ops;
 mod routes;

@@ -12,10 +12,6 @@ pub(crate) struct Metrics {
     pub(crate) request_seconds: HistogramVec,
     /// HTTP requests refused since too many were being handled.
     pub(crate) overloaded: IntCounter,
-    /// Connections now.
-    pub(crate) connections: IntGauge,
-    /// Connections closed as they came, since there were too many.
-    pub(crate) connections_refused: IntCounter,
     /// Messages accepted, by class; a repeated request does not count.
     pub(crate) accepted: IntCounterVec,
     /// Messages not accepted, by error.
@@ -58,17 +54,6 @@ impl Metrics {
                 IntCounter::new(
                     "longline_center_requests_overloaded_total",
                     "HTTP requests refused at the bound.",
-                )?,
-            )?,
-            connections: added(
-                registry,
-                IntGauge::new("longline_center_connections", "Connections open now.")?,
-            )?,
-            connections_refused: added(
-                registry,
-                IntCounter::new(
-                    "longline_center_connections_refused_total",
-                    "Connections closed at the bound.",
                 )?,
             )?,
             accepted: added(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use longline_boot::Deps;
+use longline_http::{Bounds, HttpMetrics};
 use longline_member::{JoinError, Member, Options};
 use longline_products::ProductTable;
 use longline_rpc::Peers;
@@ -20,7 +21,6 @@ use crate::broadcast::Driver;
 use crate::config::{Config, millis};
 use crate::grpc::Grpc;
 use crate::http::Api;
-use crate::listen::listen;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 
@@ -30,6 +30,7 @@ pub struct Bound {
     deps: Deps,
     admin: AdminKey,
     metrics: Metrics,
+    http_metrics: HttpMetrics,
     listener: TcpListener,
     address: SocketAddr,
     public: String,
@@ -39,13 +40,14 @@ pub struct Bound {
 pub async fn bind(config: Config, deps: Deps) -> anyhow::Result<Bound> {
     let admin = AdminKey::from_config(&config)?;
     let metrics = Metrics::new(&deps.registry).context("register the center's metrics")?;
+    let http_metrics = HttpMetrics::register(&deps.registry).context("register the port's metrics")?;
     let listener = TcpListener::bind(config.node.rpc)
         .await
         .with_context(|| format!("listen on {} (node.rpc)", config.node.rpc))?;
     let address = listener.local_addr()?;
     let public = config.node.advertised(address)?;
     deps.health.not_ready("joining the cluster");
-    Ok(Bound { config, deps, admin, metrics, listener, address, public })
+    Ok(Bound { config, deps, admin, metrics, http_metrics, listener, address, public })
 }
 
 impl Bound {
@@ -92,7 +94,12 @@ impl Bound {
 
         let stop = Duration::from_secs(self.config.node.shutdown_s);
         let router = router(ops.clone(), self.admin, &self.config, shutdown.clone());
-        listen(self.listener, router, &self.config.http, self.metrics, shutdown, stop / 2).await;
+        let bounds = Bounds {
+            max_connections: self.config.http.max_connections,
+            head_timeout: millis(self.config.http.head_timeout_ms),
+            ..Bounds::default()
+        };
+        longline_http::listen(self.listener, router, bounds, self.http_metrics, shutdown, stop / 2).await;
         let rest = async {
             ops.drained().await;
             background.wait().await;

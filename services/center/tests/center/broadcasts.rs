@@ -4,8 +4,7 @@ use longline_pb::room::BroadcastProgress;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::keeper::CENTER;
-use crate::support::{Center, Cluster, PRODUCT, answer, eventually, id};
+use crate::support::{CENTER, Center, Cluster, PRODUCT, answer, eventually, id};
 
 const INCARNATION: u64 = 1000 + CENTER as u64;
 

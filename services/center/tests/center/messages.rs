@@ -6,9 +6,8 @@ use longline_types::{ErrorCode, MessageId, now_ms};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::keeper::CENTER;
 use crate::support::saver::SAVER;
-use crate::support::{Cluster, PRODUCT, answer, id};
+use crate::support::{CENTER, Cluster, PRODUCT, answer, id};
 
 #[tokio::test]
 async fn a_message_is_stored_as_asked_and_answered_with_its_id() {

@@ -45,7 +45,7 @@ async fn who_says_nothing_or_little_is_cut() {
         let text = exchange(center.address, bytes).await;
         assert!(!text.contains("200 OK"), "{bytes:?}: {text}");
     }
-    eventually("no connection is left", || center.counter("longline_center_connections") == 0).await;
+    eventually("no connection is left", || center.counter("longline_http_connections") == 0).await;
 }
 
 #[tokio::test]
@@ -95,11 +95,11 @@ async fn connections_and_requests_are_bounded() {
         TcpStream::connect(center.address).await.unwrap(),
         TcpStream::connect(center.address).await.unwrap(),
     ];
-    eventually("both are open", || center.counter("longline_center_connections") == 2).await;
+    eventually("both are open", || center.counter("longline_http_connections") == 2).await;
     assert_eq!(exchange(center.address, b"").await, "", "closed as it came");
-    assert_eq!(center.counter("longline_center_connections_refused_total"), 1);
+    assert_eq!(center.counter("longline_http_connections_refused_total"), 1);
     drop(held);
-    eventually("there is room again", || center.counter("longline_center_connections") == 0).await;
+    eventually("there is room again", || center.counter("longline_http_connections") == 0).await;
     assert_eq!(center.get("/v1/users/a").await.status, 200);
 
     let center = cluster.center_with(|config| config.http.max_requests = 1).await;

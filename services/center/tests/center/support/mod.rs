@@ -1,7 +1,6 @@
 //! A center among fakes, all over real sockets on loopback.
 
 pub(crate) mod coordinator;
-pub(crate) mod keeper;
 pub(crate) mod register;
 pub(crate) mod room;
 pub(crate) mod saver;
@@ -12,12 +11,13 @@ use std::time::Duration;
 use longline_auth::ProductKey;
 use longline_boot::Deps;
 use longline_center::{Config, bind};
+use longline_fakes::{FakeKeeper, node};
 use longline_pb::coordinator::coordinator_server::CoordinatorServer;
 use longline_pb::register::register_server::RegisterServer;
 use longline_pb::room::room_server::RoomServer;
 use longline_pb::saver::saver_server::SaverServer;
 use longline_pb::saver::{self as pb};
-use longline_types::{ProductId, Role};
+use longline_types::{Node, NodeState, ProductId, Role};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -26,11 +26,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use coordinator::FakeCoordinator;
-use keeper::{FakeKeeper, node};
 use register::FakeRegister;
 use room::FakeRoom;
 use saver::FakeSaver;
 
+/// Number that the keeper gives the first center; the next gets the next.
+pub(crate) const CENTER: u32 = 505;
 /// Everything that is waited for comes within this, also on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) const PRODUCT: u32 = 7;
@@ -72,7 +73,8 @@ impl Cluster {
         let mut nodes = Vec::new();
         let mut add = async |number, role| {
             let (listener, address) = listener().await;
-            nodes.push(node(number, role, address));
+            let public = vec![format!("{role}-{number}.example:9000")];
+            nodes.push(Node { public, registered_at_ms: 1_735_689_600_000, ..node(number, role, address) });
             listener
         };
         serve(add(saver::SAVER, Role::Saver).await, SaverServer::new(saver.clone()));
@@ -90,6 +92,11 @@ impl Cluster {
     /// one sets it.
     pub(crate) async fn center(&self) -> Center {
         self.center_with(|_| {}).await
+    }
+
+    /// State of the first center as the keeper has it; none once it has left.
+    pub(crate) fn center_state(&self) -> Option<NodeState> {
+        self.keeper.views().borrow().node(CENTER).map(|node| node.state)
     }
 
     pub(crate) async fn center_with(&self, change: impl FnOnce(&mut Config)) -> Center {
