@@ -90,27 +90,20 @@ impl Bound {
 
         member.set_state(NodeState::Ready);
         deps.health.ready();
-        let work =
-            async { tokio::join!(register.follow(&stop), register.sweep(&stop), register.count(&stop)) };
-        let stopping = async {
+        let serving = async {
+            let served = serving.await;
+            // Whatever ended it, the rest ends too.
+            stop.cancel();
+            served
+        };
+        let stopping = stop.run_until_cancelled(async {
             shutdown.cancelled().await;
             deps.health.not_ready("stopping");
             register.drain(deadline / 4).await;
             stop.cancel();
-        };
-        // Whichever ends, all end: `work` and `stopping` do so by `stop`, which a failed listener sets too.
-        let serving = async {
-            let served = serving.await;
-            stop.cancel();
-            served
-        };
-        let stopping = async {
-            tokio::select! {
-                () = stopping => {}
-                () = stop.cancelled() => {}
-            }
-        };
-        let (served, _, ()) = tokio::join!(serving, work, stopping);
+        });
+        let (follow, sweep, count) = (register.follow(&stop), register.sweep(&stop), register.count(&stop));
+        let (served, ..) = tokio::join!(serving, stopping, follow, sweep, count);
         member.leave().await;
         served.context("gRPC failed")
     }

@@ -67,6 +67,12 @@ impl Table {
     /// Moves to this view: takes the slots that became this register's, forgets those that are not any more (R2). True if rooms
     /// have left, so that there is something to [`Table::sweep`].
     pub(crate) fn adopt(&self, view: &View, own: Own) -> bool {
+        let standing = self.enter().standing;
+        if standing.own == Some(own) && standing.number == view.number {
+            // Only loads have changed.
+            return false;
+        }
+        drop(standing);
         let rooms = Rooms::of(view);
         let live = view.node(own.number).is_some_and(|n| n.incarnation == own.incarnation);
         let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
