@@ -119,7 +119,8 @@ async fn connections_beyond_the_bound_are_closed_and_counted() {
 
 #[tokio::test]
 async fn a_stop_lets_requests_in_flight_end() {
-    let port = open(Bounds::default()).await;
+    // Only the stop ends these connections.
+    let port = open(bounds(100, 10 * SOON)).await;
     let mut stream = port.connect().await;
     ask(&mut stream, "/slow").await;
     tokio::time::timeout(SOON, port.arrived.notified()).await.expect("the request");

@@ -226,11 +226,12 @@ impl<J> Turns<J> {
 
     fn close_and_clear(&self) -> Vec<J> {
         let mut state = self.lock();
+        state.closed = true;
         state.order.clear();
         state.waiting = 0;
         let left = state.lanes.values_mut().flat_map(|lane| lane.jobs.drain(..)).collect();
         drop(state);
-        self.close();
+        self.news.notify_one();
         left
     }
 

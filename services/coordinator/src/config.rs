@@ -38,7 +38,8 @@ pub struct WebhookConfig {
     pub retry_longest_ms: u64,
     /// An uplink that nobody has taken for this long is given up. Seconds.
     pub give_up_after_s: u64,
-    /// How long an uplink is this coordinator's, before another may take it over. At least twice `timeout_ms`. Milliseconds.
+    /// How long an uplink is this coordinator's, before another may take it over. At least twice `timeout_ms`, at most
+    /// an hour. Milliseconds.
     pub lease_ms: u32,
     /// How often the store is asked for uplinks that are due. Milliseconds.
     pub sweep_every_ms: u64,
@@ -80,6 +81,7 @@ impl Config {
             webhooks.timeout_ms > 0 && u64::from(webhooks.lease_ms) / 2 >= webhooks.timeout_ms,
             "webhooks.lease_ms must be at least twice webhooks.timeout_ms, and that more than 0"
         );
+        ensure!(webhooks.lease_ms <= 3_600_000, "webhooks.lease_ms must be at most 3600000, an hour");
         ensure!(
             webhooks.at_once > 0 && webhooks.at_once_per_product > 0 && webhooks.waiting_per_product > 0,
             "webhooks.at_once, at_once_per_product and waiting_per_product must be more than 0"
@@ -104,5 +106,7 @@ mod tests {
         config.check().unwrap();
         config.webhooks.lease_ms = 19_999;
         assert!(config.check().unwrap_err().to_string().contains("webhooks.lease_ms"));
+        config.webhooks.lease_ms = 3_600_001;
+        assert!(config.check().is_err(), "the saver takes no longer one");
     }
 }
