@@ -178,7 +178,7 @@ async fn time_ends_messages_and_the_metrics_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_a_product_reaches_every_watcher_within_a_second() {
+async fn a_change_of_a_product_reaches_the_watchers_of_every_saver() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("saver.db");
     let first = Saver::start(&path).await;
@@ -194,7 +194,7 @@ async fn a_change_of_a_product_reaches_every_watcher_within_a_second() {
     let write = WriteProductRequest { product: Some(product.clone()), expected_revision: 0 };
     let written = first.client().write_product(write).await.unwrap().into_inner();
     for watch in &mut watches {
-        let event = tokio::time::timeout(Duration::from_secs(1), watch.message()).await.unwrap();
+        let event = tokio::time::timeout(SOON, watch.message()).await.unwrap();
         let event = event.unwrap().unwrap();
         assert_eq!((event.snapshot, event.products), (false, vec![written.clone()]));
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use longline_types::{Address, ErrorCode, MessageId, MessageState, ProductId, now_ms};
 
 use super::*;
@@ -234,6 +235,39 @@ pub(crate) async fn names_may_hold_anything(store: &impl Store) {
     let empty = Put { message: message(new_id(), ""), ..put("silent") };
     stored(store, empty).await;
     assert!(load(store, load_of("silent")).await.messages[0].payload.is_empty());
+}
+
+pub(crate) async fn concurrent_tries_under_one_key_store_one_message_s1(store: &impl Store) {
+    let tries = (0..8).map(|_| store_one(store, keyed("alice", "k", 1)));
+    let outcomes: Vec<_> = join_all(tries).await.into_iter().map(|o| o.unwrap()).collect();
+    let first = outcomes.iter().find(|o| !o.repeated).expect("one of them was the first");
+    assert!(outcomes.iter().all(|o| o.id == first.id), "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|o| o.repeated).count(), 7);
+    assert_eq!(waiting(store, "alice").await, [first.id]);
+
+    let same = put("bob");
+    let outcomes = join_all((0..8).map(|_| store_one(store, same.clone()))).await;
+    let first = outcomes.iter().filter(|o| o.as_ref().is_ok_and(|s| !s.repeated)).count();
+    assert_eq!((first, waiting(store, "bob").await.len()), (1, 1), "{outcomes:?}");
+    assert_eq!(store.account(None).await.unwrap().accepted, 2);
+}
+
+pub(crate) async fn concurrent_puts_leave_the_newest_of_a_collapse_key_s3(store: &impl Store) {
+    let ids: Vec<MessageId> = (0..8).map(|_| new_id()).collect();
+    let outcomes = join_all(ids.iter().map(|id| store_one(store, collapsing("alice", *id, "score")))).await;
+    assert!(outcomes.iter().all(|o| o.as_ref().is_ok_and(|s| !s.repeated)), "{outcomes:?}");
+    assert_eq!(waiting(store, "alice").await, [ids[7]]);
+    for id in &ids[..7] {
+        assert_eq!(state_of(store, *id).await, MessageState::Collapsed);
+    }
+}
+
+pub(crate) async fn concurrent_puts_keep_the_inbox_limit(store: &impl Store) {
+    let ids: Vec<MessageId> = (0..12).map(|_| new_id()).collect();
+    let puts = ids.iter().map(|id| store_one(store, Put { inbox_limit: 3, ..put_as("alice", *id) }));
+    let overflowed: u32 = join_all(puts).await.into_iter().map(|o| o.unwrap().overflowed).sum();
+    assert_eq!(waiting(store, "alice").await, ids[9..]);
+    assert_eq!(overflowed, 9);
 }
 
 pub(crate) async fn what_was_accepted_adds_up_i3(store: &impl Store) {

@@ -32,6 +32,8 @@ macro_rules! conformance {
             a_full_inbox_loses_its_oldest a_late_message_below_a_full_inbox_overflows_itself
             an_ack_ends_once_and_only_its_own an_ack_and_a_recall_have_one_winner_s5
             a_message_keeps_its_history a_recall_is_of_the_product names_may_hold_anything
+            concurrent_tries_under_one_key_store_one_message_s1
+            concurrent_puts_leave_the_newest_of_a_collapse_key_s3 concurrent_puts_keep_the_inbox_limit
             what_was_accepted_adds_up_i3
             a_load_brings_the_lowest_except_those_listed_d4 a_page_ends_by_count a_page_ends_by_bytes
             a_batch_of_loads_keeps_addresses_apart a_check_compares_with_what_is_in_flight_d2
