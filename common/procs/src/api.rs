@@ -29,8 +29,12 @@ pub(crate) async fn metrics(admin: &str) -> anyhow::Result<String> {
 pub(crate) async fn create_product(center: &str, admin_key: &str, name: &str) -> anyhow::Result<Product> {
     #[derive(Deserialize)]
     struct Created {
-        id: u32,
+        product: Id,
         key: String,
+    }
+    #[derive(Deserialize)]
+    struct Id {
+        id: u32,
     }
     let headers = format!("authorization: Bearer {admin_key}\r\ncontent-type: application/json\r\n");
     let body = serde_json::json!({ "name": name }).to_string();
@@ -38,7 +42,7 @@ pub(crate) async fn create_product(center: &str, admin_key: &str, name: &str) ->
     ensure!((200..300).contains(&status), "the center did not create the product {name}: {status} {text}");
     let created: Created =
         serde_json::from_str(&text).with_context(|| format!("not what was expected: {text}"))?;
-    Ok(Product { id: created.id, name: name.to_owned(), key: created.key })
+    Ok(Product { id: created.product.id, name: name.to_owned(), key: created.key })
 }
 
 /// One request on a connection of its own; the status and the body of the answer.

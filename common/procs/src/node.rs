@@ -204,8 +204,8 @@ fn fixed(role: Role, addresses: &Addresses) -> Table {
         node.insert("admin".into(), admin.clone().into());
     }
     let mut fixed = Table::from_iter([("node".to_owned(), node.into())]);
-    if role == Role::Room {
-        fixed.insert("listen".into(), addresses.public.clone().into());
+    if let (Role::Room, Some(devices)) = (role, addresses.public.first()) {
+        fixed.insert("listen".into(), devices.clone().into());
     }
     fixed
 }

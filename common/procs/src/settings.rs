@@ -54,8 +54,8 @@ fn own(role: Role, folder: String, shared: &Shared) -> Table {
     let (mysql, redis, admin_key) = (&shared.mysql, &shared.redis, &shared.admin_key);
     let text = match role {
         Role::Keeper => format!("data = '{folder}/data'\n"),
-        Role::Saver => format!("[store]\nkind = 'cluster'\nmysql = '{mysql}'\nredis = '{redis}'\n"),
-        Role::Room => "listen = ['127.0.0.1:0']\n".to_owned(),
+        Role::Saver => format!("[store]\nkind = 'cluster'\nmysql = ['{mysql}']\nredis = '{redis}'\n"),
+        Role::Room => "listen = '127.0.0.1:0'\n".to_owned(),
         Role::Center => format!("admin_key_file = '{admin_key}'\n"),
         Role::Register | Role::Coordinator | Role::Dispatcher => String::new(),
     };

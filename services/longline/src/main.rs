@@ -1,1 +1,17 @@
-fn main(){}
+//! Longline: the one binary. A subcommand per role, `standalone`, and the tools `listen` and `push`.
+
+mod alloc;
+mod cli;
+mod listen;
+mod push;
+mod role;
+mod service;
+mod standalone;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}
