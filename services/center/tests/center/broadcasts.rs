@@ -1,6 +1,9 @@
 //! Broadcasts: accepted, driven, taken over, looked at.
 
 use longline_pb::room::BroadcastProgress;
+use longline_pb::saver::{BroadcastRecord, RoomProgress};
+use longline_pb::types::Message;
+use longline_types::now_ms;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -85,6 +88,34 @@ async fn another_center_takes_over_from_one_that_stops() {
     cluster.rooms[0].set_progress(progress(true, 1, 1));
     eventually("the end", || cluster.saver.state().broadcasts[0].record.finished).await;
     assert_eq!(status(&second, id).await["online_reached"], 2);
+}
+
+#[tokio::test]
+async fn what_a_dead_center_drove_is_taken_over_when_its_claim_lapses() {
+    let cluster = Cluster::start().await;
+    cluster.rooms[1].set_progress(progress(true, 2, 2));
+    let sent_at_ms = now_ms();
+    let message = Message {
+        id: 77,
+        broadcast_seq: 1,
+        sent_at_ms,
+        expires_at_ms: sent_at_ms + 600_000,
+        payload: b"x"[..].into(),
+        ..Message::default()
+    };
+    let walked = RoomProgress { node: 3, incarnation: 1003, done: true, sessions: 4, pushed: 4, acked: 4 };
+    let record = BroadcastRecord {
+        product: PRODUCT,
+        message: Some(message),
+        rooms: vec![walked],
+        ..BroadcastRecord::default()
+    };
+    cluster.saver.leave_broadcast(record, 300);
+    let center = cluster.center().await;
+    eventually("the end", || cluster.saver.state().broadcasts[0].record.finished).await;
+    assert!(now_ms() >= sent_at_ms + 300, "not before the claim had lapsed");
+    assert_eq!(cluster.rooms[0].broadcasts().len(), 0, "what is done is not asked for again");
+    assert_eq!(status(&center, 77).await["online_reached"], 6);
 }
 
 #[tokio::test]

@@ -109,6 +109,7 @@ impl Cluster {
         config.hints.step_timeout_ms = 60_000;
         config.http.request_timeout_ms = 60_000;
         config.broadcasts.claim_every_ms = 200;
+        config.broadcasts.lease_ms = 3_600_000;
         config.broadcasts.poll_every_ms = 20;
         change(&mut config);
         let (deps, shutdown) = (Deps::default(), CancellationToken::new());

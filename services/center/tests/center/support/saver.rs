@@ -64,6 +64,12 @@ impl FakeSaver {
         record.ended_at_ms = now_ms();
     }
 
+    /// A broadcast that a center drove which has died, whose claim stands for this long.
+    pub(crate) fn leave_broadcast(&self, record: BroadcastRecord, lease_ms: u64) {
+        let claimed = Some((1, now_ms() + lease_ms));
+        self.state().broadcasts.push(Broadcast { record, claimed, ..Broadcast::default() });
+    }
+
     /// Adds or changes a product behind everybody's back.
     pub(crate) fn store_product(&self, product: Product) {
         self.products.send_modify(|products| {
