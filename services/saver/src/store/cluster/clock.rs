@@ -56,3 +56,19 @@ impl Clock {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_beyond_the_bound_does_not_agree_s6() {
+        let clock = Clock::new(1_000);
+        for (ahead, agrees) in [(0, true), (1_000, true), (1_001, false), (-1_000, true), (-5_000, false)] {
+            clock.ahead_ms.store(ahead, Ordering::Relaxed);
+            assert_eq!(clock.agrees(), agrees, "{ahead}");
+            let difference = i64::try_from(clock.now()).unwrap() - i64::try_from(now_ms()).unwrap();
+            assert!((difference - ahead).abs() < 100, "the database's time counts");
+        }
+    }
+}

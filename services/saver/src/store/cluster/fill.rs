@@ -8,20 +8,23 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use longline_types::{Address, Error, MessageId, Slot};
+use longline_types::{Address, Error, Slot};
 use redis::{Cmd, Value};
 use tokio::time::sleep;
 
 use super::Core;
 use super::keys;
-use super::messages;
+use super::messages::{self, Waiting};
 use super::redis_link::{Link, bytes, number};
+use super::row::day;
 use super::scripts;
 
+/// Names of rows read at once.
+const NAMES: usize = 16_384;
 /// Rows read at once.
-const PAGE: u32 = 256;
+const ROWS: usize = 256;
 /// Slots filled together.
-const RANGE: usize = 64;
+const RANGE: usize = 16;
 /// After this a fill that stands still may be begun by another.
 const LEASE_MS: u64 = 15_000;
 /// How long an address counts as filled by itself; its slot will be by then.
@@ -69,16 +72,13 @@ impl Core {
                     let high = address.key().high;
                     let mut after = None;
                     loop {
-                        let rows = self.waiting(high..=high, after).await?;
-                        after = rows.last().map(|r| (high, MessageId(r.id)));
-                        let count = rows.len();
-                        // Another address may share the upper half of the hash.
-                        let own: Vec<_> =
-                            rows.into_iter().filter(|r| r.address().as_ref() == Some(address)).collect();
-                        self.add(link, &own).await?;
-                        if count < PAGE as usize {
+                        // Another address may share the upper half of the hash; it does no harm.
+                        let names = self.waiting(high..=high, after).await?;
+                        self.fill_rows(link, &names).await?;
+                        if names.len() < NAMES {
                             break;
                         }
+                        after = names.last().copied();
                     }
                     let answer = link.one(mark(&own_mark, &token, &link.run_id, ADDRESS_MS)).await?;
                     if number(&answer) == 1 {
@@ -118,21 +118,23 @@ impl Core {
         let mut left = run;
         let mut after = None;
         loop {
-            let rows = self.waiting(highs.clone(), after).await?;
-            self.add(link, &rows).await?;
-            after = rows.last().and_then(|r| Some((r.address()?.key().high, MessageId(r.id))));
-            let at_end = rows.len() < PAGE as usize;
-            // Slots that the scan has passed are filled; the others' leases go on.
+            let names = self.waiting(highs.clone(), after).await?;
+            for rows in names.chunks(ROWS) {
+                self.fill_rows(link, rows).await?;
+                let leases = left.iter().map(|s| mark(&keys::slot_mark(*s), token, "", LEASE_MS));
+                link.run(leases.collect()).await?;
+            }
+            after = names.last().copied();
+            let at_end = names.len() < NAMES;
+            // Slots that the scan has passed are filled.
             let passed = after
                 .filter(|_| !at_end)
-                .map_or(left.len(), |(high, _)| left.iter().take_while(|s| last_high(**s) < high).count());
+                .map_or(left.len(), |last| left.iter().take_while(|s| last_high(**s) < last.high).count());
             let (filled, rest) = left.split_at(passed);
             let marks = filled.iter().map(|s| mark(&keys::slot_mark(*s), token, &link.run_id, 0));
             for (slot, answer) in filled.iter().zip(link.run(marks.collect()).await?) {
                 link.note_filled(*slot, number(&answer?) == 1);
             }
-            let leases = rest.iter().map(|s| mark(&keys::slot_mark(*s), token, "", LEASE_MS));
-            link.run(leases.collect()).await?;
             left = rest;
             if at_end {
                 return Ok(());
@@ -143,9 +145,17 @@ impl Core {
     async fn waiting(
         &self,
         highs: std::ops::RangeInclusive<u64>,
-        after: Option<(u64, MessageId)>,
-    ) -> Result<Vec<super::row::Row>, Error> {
-        self.sql.run(messages::waiting(&self.sql, highs, after, self.clock.now(), PAGE)).await
+        after: Option<Waiting>,
+    ) -> Result<Vec<Waiting>, Error> {
+        let today = day(self.clock.now());
+        self.sql.run(messages::waiting(&self.sql, highs, after, today, NAMES as u32)).await
+    }
+
+    async fn fill_rows(&self, link: &Link, names: &[Waiting]) -> Result<(), Error> {
+        for names in names.chunks(ROWS) {
+            self.restore(link, &names.iter().map(|n| n.row).collect::<Vec<_>>()).await?;
+        }
+        Ok(())
     }
 }
 

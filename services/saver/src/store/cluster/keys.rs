@@ -2,6 +2,10 @@
 
 use longline_types::{Address, Slot};
 
+/// The run id of a Redis process that was seen with all slots filled: gone or another's if it has lost its data. Only a hint
+/// that saves looking at all slots.
+pub(super) const CANARY: &str = "ll:filled";
+
 /// The slot's `filled` mark: the run id of the Redis process that holds all of it (S4), or `work:<token>` while it is filled.
 pub(super) fn slot_mark(slot: Slot) -> String {
     format!("ll:{{{slot}}}:f")

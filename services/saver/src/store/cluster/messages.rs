@@ -130,26 +130,34 @@ pub(super) async fn full(sql: &Sql, ids: &[RowId]) -> Result<Vec<(Row, MessageSt
     Ok(found)
 }
 
-/// A page of waiting, unexpired rows of a range of addresses, in order of (address, id). `after`: the last row of the page before.
+/// A waiting row of a range of addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    /// Upper half of the address's hash.
+    pub(super) high: u64,
+    pub(super) row: RowId,
+}
+
+/// The first waiting rows of a range of addresses beyond `after`, in order of (address, id). Read from the index alone: the rows of
+/// all partitions have to be sorted, and with their payloads that would be slow.
 pub(super) async fn waiting(
     sql: &Sql,
     highs: std::ops::RangeInclusive<u64>,
-    after: Option<(u64, MessageId)>,
-    now: TimeMs,
+    after: Option<Waiting>,
+    today: u32,
     limit: u32,
-) -> Result<Vec<Row>, sqlx::Error> {
-    let (from, after_id) = after.map_or((*highs.start(), None), |(high, id)| (high, Some(id.0)));
+) -> Result<Vec<Waiting>, sqlx::Error> {
     let beyond = if after.is_some() { "AND (address_high > ? OR id > ?)" } else { "" };
     let text = format!(
-        "SELECT {COLUMNS} FROM messages WHERE state = 1 AND address_high BETWEEN ? AND ? {beyond} \
-         AND expire_day >= ? AND expires_at_ms > ? ORDER BY address_high, id LIMIT ?"
+        "SELECT address_high, id, expire_day FROM messages WHERE state = 1 AND address_high BETWEEN ? AND ? {beyond} \
+         AND expire_day >= ? ORDER BY address_high, id LIMIT ?"
     );
-    let mut select = query(text).bind(from).bind(*highs.end());
-    if let Some(id) = after_id {
-        select = select.bind(from).bind(id);
+    let mut select = query(text).bind(after.map_or(*highs.start(), |a| a.high)).bind(*highs.end());
+    if let Some(after) = after {
+        select = select.bind(after.high).bind(after.row.id.0);
     }
-    let rows = select.bind(super::row::day(now)).bind(now).bind(limit).fetch_all(&sql.pool).await?;
-    rows.iter().map(read_row).collect()
+    let rows = select.bind(today).bind(limit).fetch_all(&sql.pool).await?;
+    rows.iter().map(|r| Ok(Waiting { high: r.try_get("address_high")?, row: row_id(r)? })).collect()
 }
 
 /// Ends messages in one transaction: of two that want to end the same, one does (S5). `pending`: a note that Redis has to be told,

@@ -46,7 +46,7 @@ impl Core {
     /// [`Store::put`](crate::store::Store::put).
     pub(super) async fn put(&self, group: Vec<Put>, saver: u32) -> Vec<Result<Stored, Error>> {
         let mut results: Vec<Option<Result<Stored, Error>>> = group.iter().map(|_| None).collect();
-        let mut left: Vec<(usize, Put)> = group.into_iter().enumerate().collect();
+        let mut left: Vec<Placed> = group.into_iter().enumerate().collect();
         while let Some(durability) = left.first().map(|(_, p)| p.durability) {
             let (now, later) = divide(left);
             left = later;
@@ -347,9 +347,12 @@ fn repeated(id: MessageId, state: MessageState) -> Stored {
     Stored { id, state, repeated: true, collapsed: 0, overflowed: 0 }
 }
 
+/// A put and its place in the group.
+type Placed = (usize, Put);
+
 /// Takes what can be stored at once: one durability, no id and no key twice, and nothing of an address after something of it that
 /// has to wait.
-fn divide(group: Vec<(usize, Put)>) -> (Vec<(usize, Put)>, Vec<(usize, Put)>) {
+fn divide(group: Vec<Placed>) -> (Vec<Placed>, Vec<Placed>) {
     let durability = group.first().map(|(_, p)| p.durability);
     let (mut ids, mut keys, mut waiting) = (HashSet::new(), HashSet::new(), HashSet::new());
     group.into_iter().partition(|(_, put)| {
@@ -460,7 +463,7 @@ mod tests {
     }
 
     fn turns(group: Vec<Put>) -> Vec<Vec<usize>> {
-        let mut left: Vec<(usize, Put)> = group.into_iter().enumerate().collect();
+        let mut left: Vec<Placed> = group.into_iter().enumerate().collect();
         let mut turns = Vec::new();
         while !left.is_empty() {
             let (now, later) = divide(left);

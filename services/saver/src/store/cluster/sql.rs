@@ -84,7 +84,7 @@ impl Sql {
 /// what broke off counts as not done.
 fn failure(error: sqlx::Error) -> Error {
     match &error {
-        sqlx::Error::Database(e) if !is_contention(&error) && !is_shutdown(e.as_ref()) => {
+        sqlx::Error::Database(e) if !is_contention(&error) && !is_away(e.as_ref()) => {
             tracing::error!(%error, "the database refused a statement");
             Error::internal("the database refused a statement")
         }
@@ -112,10 +112,10 @@ pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
     number(error) == Some(1062)
 }
 
-/// Its server is going down or just coming up.
-fn is_shutdown(error: &dyn sqlx::error::DatabaseError) -> bool {
+/// Its server is going down, just coming up, has no connection left, or has become read-only.
+fn is_away(error: &dyn sqlx::error::DatabaseError) -> bool {
     let number = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|e| e.number());
-    matches!(number, Some(1040 | 1053 | 1077 | 1079 | 1152 | 1184 | 1317 | 1927))
+    matches!(number, Some(1040 | 1053 | 1077 | 1079 | 1152 | 1184 | 1203 | 1290 | 1317 | 1792 | 1836 | 1927))
 }
 
 fn number(error: &sqlx::Error) -> Option<u16> {

@@ -11,8 +11,10 @@ use super::Core;
 use super::keys;
 use super::redis_link::{Link, bytes, number};
 
-/// Between two looks at all slots: how long a restarted Redis stays unnoticed, and rows of a saver that died unflushed.
-const SURVEY: Duration = Duration::from_secs(1);
+/// How long a Redis that has lost its data stays unnoticed; addresses that are asked for meanwhile are filled one by one.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at all slots, in looks: how long what a saver left behind that died may stay.
+const SURVEY: u32 = 5;
 const CLOCK: Duration = Duration::from_secs(10);
 const PARTITIONS: Duration = Duration::from_secs(600);
 /// How long a `fast` message waits for company on its way to the database.
@@ -35,14 +37,14 @@ impl Core {
     pub(super) async fn run(&self, shutdown: CancellationToken) {
         let work = async {
             tokio::join!(
-                self.keep_flushing(),
-                self.keep_surveying(),
-                self.keep_sweeping(),
-                self.keep_in_step()
+                Box::pin(self.keep_flushing()),
+                Box::pin(self.keep_surveying()),
+                Box::pin(self.keep_sweeping()),
+                Box::pin(self.keep_in_step())
             );
         };
         shutdown.run_until_cancelled(work).await;
-        match timeout(LAST_FLUSH, self.flush_everything()).await {
+        match timeout(LAST_FLUSH, Box::pin(self.flush_everything())).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "some messages wait in Redis for another saver"),
             Err(_) => tracing::warn!("some messages wait in Redis for another saver"),
@@ -66,17 +68,17 @@ impl Core {
     }
 
     async fn keep_surveying(&self) {
-        let mut ticks = ticks(SURVEY);
-        loop {
+        let mut ticks = ticks(LOOK);
+        for look in (0..SURVEY).cycle() {
             ticks.tick().await;
-            if let Err(error) = self.survey_and_mend().await {
-                tracing::debug!(%error, "the survey of Redis was not finished");
+            if let Err(error) = self.look_after_redis(look == 0).await {
+                tracing::debug!(%error, "Redis was not surveyed to the end");
             }
         }
     }
 
     async fn keep_sweeping(&self) {
-        let mut ticks = ticks(SURVEY);
+        let mut ticks = ticks(LOOK);
         loop {
             ticks.tick().await;
             if let Err(error) = self.sweep_notes().await {
@@ -98,8 +100,14 @@ impl Core {
         }
     }
 
-    async fn survey_and_mend(&self) -> Result<(), Error> {
+    /// Surveys all slots and mends what it finds; unless `always`, only if Redis has lost its data since all were filled.
+    async fn look_after_redis(&self, always: bool) -> Result<(), Error> {
         let link = self.redis.link().await?;
+        let mut canary = redis::cmd("GET");
+        canary.arg(keys::CANARY);
+        if !always && bytes(link.one(canary).await?) == link.run_id.as_bytes() {
+            return Ok(());
+        }
         let survey = self.survey(&link).await?;
         for slot in survey.unsettled {
             self.settle_slot(&link, slot).await?;
@@ -107,7 +115,11 @@ impl Core {
         for slot in survey.unflushed {
             self.flush_slot(&link, slot).await?;
         }
-        if !survey.unfilled.is_empty() {
+        if survey.unfilled.is_empty() {
+            let mut canary = redis::cmd("SET");
+            canary.arg(keys::CANARY).arg(&link.run_id);
+            link.one(canary).await?;
+        } else {
             let begun = Instant::now();
             self.fill_slots(&link, &survey.unfilled).await?;
             tracing::info!(slots = survey.unfilled.len(), took = ?begun.elapsed(), "filled Redis from the database");
