@@ -71,7 +71,8 @@ impl Engine {
                 counters: Arc::clone(&counters),
                 read_bytes: config.read_bytes as usize,
             };
-            engine.threads.push(spawn(number, Shard::new(core, wiring), ends.clone())?);
+            let shard = Shard::new(core, wiring);
+            engine.threads.push(spawn(number, ends.clone(), move || shard.run())?);
             engine.shards.push(sender);
             engine.counters.push(counters);
         }
@@ -143,10 +144,15 @@ impl Drop for Engine {
     }
 }
 
-fn spawn(number: u8, shard: Shard, ends: mpsc::Sender<String>) -> io::Result<JoinHandle<()>> {
+/// Starts a shard's thread; however it ends, `ends` is told.
+fn spawn(
+    number: u8,
+    ends: mpsc::Sender<String>,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
         let mut end = End { ends, reason: format!("shard {number} has panicked") };
-        end.reason = match shard.run() {
+        end.reason = match work() {
             Ok(()) => format!("shard {number} was stopped"),
             Err(error) => format!("shard {number}: the poll has failed: {error}"),
         };
@@ -163,5 +169,25 @@ impl Drop for End {
     fn drop(&mut self) {
         // There is a place for each shard; if nobody listens any more, nobody wants to know.
         let _ = self.ends.try_send(std::mem::take(&mut self.reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> String {
+        let (ends, mut ended) = mpsc::channel(1);
+        let thread = spawn(3, ends, work).unwrap();
+        assert_eq!(thread.thread().name(), Some("shard-3"));
+        let _ = thread.join();
+        ended.blocking_recv().unwrap()
+    }
+
+    #[test]
+    fn however_a_thread_ends_somebody_is_told() {
+        assert_eq!(told(|| Ok(())), "shard 3 was stopped");
+        assert_eq!(told(|| Err(io::Error::other("gone"))), "shard 3: the poll has failed: gone");
+        assert_eq!(told(|| panic!("as this test wants")), "shard 3 has panicked");
     }
 }

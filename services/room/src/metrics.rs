@@ -88,12 +88,6 @@ impl Counters {
             self.closes[place].add(1);
         }
     }
-
-    /// Connections closed for this reason.
-    #[cfg(test)]
-    pub(crate) fn closes(&self, reason: CloseReason) -> u64 {
-        CloseReason::ALL.iter().zip(&self.closes).filter(|(r, _)| **r == reason).map(|(_, n)| n.read()).sum()
-    }
 }
 
 /// Shows the numbers of all shards of a room to Prometheus as `longline_room_…`.

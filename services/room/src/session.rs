@@ -3,6 +3,8 @@
 //! A connection is greeted, then a session, then leaving; only a session has binds, so nothing can be pushed to a connection that
 //! has not said who it is. What a session shares with the others of its shard is [`Env`].
 
+#[cfg(test)]
+mod audit;
 mod bind;
 mod binds;
 mod budget;
@@ -45,6 +47,10 @@ pub(crate) struct Connection {
     pub(crate) listed: bool,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are sessions, and a box costs them memory and a hop"
+)]
 enum Phase {
     Greeting(Greeting),
     Open(Session),
@@ -267,6 +273,3 @@ pub(crate) fn turned_away(env: &Env) -> Ending {
         None => Ending::new(CloseReason::Overloaded, "this room takes no more sessions now"),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,5 +9,8 @@ mod sockets;
 mod sweep;
 mod wheel;
 
+#[cfg(test)]
+mod simulation;
+
 pub(crate) use core::Core;
 pub(crate) use run::{Shard, WAKER, Wiring};

@@ -15,16 +15,9 @@ use support::{Device, Room, address, config, eventually, message};
 fn a_message_reaches_the_device_and_its_ack_the_store() {
     let room = Room::start(config());
     let mut alice = room.device("alice");
-    eventually("the first load (D1)", || room.metric("longline_room_loads_total") == 1);
+    room.await_clean("alice");
+    assert_eq!(room.metric("longline_room_loads_total"), 1, "D1");
     room.cluster.store("alice", [message(5)]);
-    eventually("a clean bind", || {
-        let inspection = room.ask(|reply| Command::Inspect {
-            address: address("alice"),
-            route: room.cluster.route("alice"),
-            reply,
-        });
-        inspection.is_some_and(|i| !i.dirty && !i.loading && i.peer.starts_with("127.0.0.1:"))
-    });
     assert_eq!(room.deliver("alice", vec![message(5)]), [Delivered::Pushed]);
     let (index, push) = alice.push();
     assert_eq!((index, push.id, &push.payload[..]), (0, 5, &b"message 5"[..]));
@@ -90,7 +83,7 @@ fn a_failed_load_and_a_failed_ack_are_repeated_d4_d6() {
 fn a_lost_hint_is_found_by_the_next_check_d2() {
     let room = Room::start(EngineConfig { check_s: 1, ..config() });
     let mut alice = room.device("alice");
-    eventually("the first load", || room.metric("longline_room_loads_total") == 1);
+    room.await_clean("alice");
     room.cluster.store("alice", [message(9)]);
     assert_eq!(alice.ids(1), [9]);
     let asserted = room.cluster.asked(|q| matches!(q, ToCluster::Assert(_)).then_some(()));
@@ -102,7 +95,7 @@ fn a_lost_hint_is_found_by_the_next_check_d2() {
 fn a_shard_whose_queue_overflowed_checks_all_its_binds_d2() {
     let room = Room::start(EngineConfig { check_soon_ms: 50, ..config() });
     let mut alice = room.device("alice");
-    eventually("the first load", || room.metric("longline_room_loads_total") == 1);
+    room.await_clean("alice");
     room.cluster.store("alice", [message(9)]);
     room.shard().mark_overflowed();
     assert_eq!(alice.ids(1), [9]);
@@ -273,7 +266,7 @@ fn an_uplink_is_answered_when_the_cluster_has_it() {
 fn a_new_incarnation_binds_everything_anew_and_loads_r4() {
     let room = Room::start(config());
     let mut alice = room.device("alice");
-    eventually("the first load", || room.metric("longline_room_loads_total") == 1);
+    room.await_clean("alice");
     let old = room.cluster.route("alice");
     room.cluster.store("alice", [message(1)]);
     let identity = Identity { node: 8, incarnation: 2 };
@@ -291,7 +284,8 @@ fn a_refill_asserts_the_routes_of_its_slots_then_says_so_r2() {
     let room = Room::start(EngineConfig { check_soon_ms: 50, ..config() });
     let mut alice = room.device("alice");
     let _bob = room.device("bob");
-    eventually("the first loads", || room.metric("longline_room_loads_total") == 2);
+    room.await_clean("alice");
+    room.await_clean("bob");
     room.cluster.store("alice", [message(1)]);
     let slot: Slot = address("alice").slot();
     let slots = std::sync::Arc::new([slot].into_iter().collect());
@@ -320,8 +314,7 @@ fn a_route_that_the_register_does_not_know_ends_r6() {
 fn a_broadcast_is_shown_to_every_bind_of_the_product_once() {
     let room = Room::start(config());
     let mut devices: Vec<Device> = (0..5).map(|i| room.device(&format!("user-{i}"))).collect();
-    eventually("clean binds", || room.metric("longline_room_loads_total") == 5);
-    devices.iter_mut().for_each(Device::assert_served);
+    (0..5).for_each(|i| room.await_clean(&format!("user-{i}")));
     let walks = Walks::default();
     let broadcast =
         longline_room::link::Message { broadcast_seq: 1, payload: vec![7; 2000].into(), ..message(50) };
@@ -353,7 +346,8 @@ fn a_slow_reader_is_not_buffered_without_bound_and_loses_nothing() {
     room.cluster.lock().window = 2000;
     let mut alice = room.device("alice");
     let mut bob = room.device("bob");
-    eventually("the first loads", || room.metric("longline_room_loads_total") == 2);
+    room.await_clean("alice");
+    room.await_clean("bob");
     alice.assert_served();
     let large = |id| longline_room::link::Message { payload: vec![1; 60_000].into(), ..message(id) };
     let mut deferred = 0;
@@ -423,6 +417,7 @@ fn a_product_may_ask_for_quicker_heartbeats() {
 fn a_room_that_is_emptied_sends_its_sessions_away_then_closes_them() {
     let room = Room::start(config());
     let mut alice = room.device("alice");
+    let route = room.cluster.route("alice");
     let within = Duration::from_millis(400);
     room.command_all(|| Command::Drain { within, reason: CloseReason::GoingAway });
     match alice.frame() {
@@ -436,6 +431,7 @@ fn a_room_that_is_emptied_sends_its_sessions_away_then_closes_them() {
     assert_eq!(alice.close_reason(), Some(CloseReason::GoingAway));
     room.await_metric("longline_room_sessions", 0);
     room.command_all(|| Command::Resume);
+    room.ask(|reply| Command::Kick { address: address("x"), route, detail: String::new(), reply });
     room.device("alice").assert_served();
     room.stop();
 }

@@ -10,12 +10,13 @@ use longline_room::link::ToCluster;
 use longline_types::CloseReason;
 use longline_wire::{PREFACE, encode};
 use support::device::{Frame, bind};
-use support::{Device, Room, config};
+use support::{Device, Room, config, open_files};
 
 /// A room with one well-behaved session, which is served to the end, and nothing left of the others.
 fn beside_a_bystander(config: EngineConfig, attack: impl FnOnce(&Room)) {
     let room = Room::start(config);
     let mut bystander = room.device("bystander");
+    room.await_clean("bystander");
     attack(&room);
     bystander.assert_served();
     room.await_metric("longline_room_connections", 1);
@@ -187,13 +188,6 @@ fn thousands_of_connections_that_say_nothing() {
         }
         room.await_metric("longline_room_sessions", 1);
     });
-}
-
-/// Files that this process may open.
-fn open_files() -> u64 {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let line = limits.lines().find(|l| l.starts_with("Max open files")).unwrap();
-    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(u64::MAX)
 }
 
 #[test]

@@ -186,3 +186,77 @@ impl Shared {
 
 /// Batches to the links hold at most this many questions.
 pub(crate) const CLUSTER_BATCH: usize = limits::BATCH_ITEMS * 4;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use longline_types::{Address, Class, MessageId, Route, SessionId, Stamp};
+
+    use super::*;
+    use crate::link::Message;
+
+    fn delivery(bytes: usize) -> Delivery {
+        let stamp = Stamp::default();
+        let route = Route { stamp, node: 1, incarnation: 1, session: SessionId::new(0, 0, 0) };
+        let message = Message {
+            id: MessageId(1),
+            payload: vec![0; bytes].into(),
+            sent_at_ms: 0,
+            expires_at_ms: 1,
+            class: Class::Durable,
+            broadcast_seq: 0,
+            redelivered: false,
+        };
+        Delivery { address: Address::new(1, "alice").unwrap(), route, message }
+    }
+
+    #[test]
+    fn deliveries_are_bounded_in_items_and_bytes_and_a_refusal_is_remembered_d2() {
+        let (sender, inbox) = shard_queue(3, 1000, || {});
+        assert!(sender.deliver(vec![delivery(1); 2]).is_ok());
+        assert_eq!(sender.deliver(vec![delivery(1); 2]).err(), Some(Overloaded));
+        let taken = inbox.take();
+        assert!(taken.overflowed && taken.items.len() == 1);
+        assert!(sender.deliver(vec![delivery(900)]).is_ok());
+        assert!(sender.deliver(vec![delivery(200)]).is_err());
+        assert!(inbox.take().overflowed);
+        assert!(sender.deliver(vec![delivery(5000)]).is_ok(), "one that is larger goes alone");
+        assert!(!inbox.take().overflowed);
+    }
+
+    #[test]
+    fn answers_are_never_refused_and_commands_have_their_own_bound() {
+        let (sender, inbox) = shard_queue(1, 1, || {});
+        sender.deliver(vec![delivery(1)]).unwrap();
+        let accepted = (0..2 * COMMANDS).filter(|_| sender.command(Command::CheckAll).is_ok()).count();
+        assert_eq!(accepted, COMMANDS);
+        let bind = crate::link::BindId { session: SessionId::new(0, 0, 0), index: 0, serial: 0 };
+        sender.answer(vec![Answer::Check { bind, result: Ok(true) }]);
+        sender.stop();
+        assert_eq!(inbox.take().items.len(), COMMANDS + 3);
+    }
+
+    #[test]
+    fn the_shard_is_woken_once_until_it_has_looked() {
+        static WOKEN: AtomicU32 = AtomicU32::new(0);
+        let (sender, inbox) = shard_queue(10, 10, || {
+            WOKEN.fetch_add(1, Ordering::Relaxed);
+        });
+        for woken in 1..4 {
+            (0..3).for_each(|_| sender.command(Command::CheckAll).unwrap());
+            assert_eq!(WOKEN.load(Ordering::Relaxed), woken);
+            inbox.take();
+        }
+    }
+
+    #[test]
+    fn a_shard_that_has_stopped_takes_nothing_and_lets_nobody_wait() {
+        let (sender, inbox) = shard_queue(10, 10, || {});
+        let results = sender.deliver(vec![delivery(1)]).unwrap();
+        drop(inbox);
+        assert!(results.blocking_recv().is_err());
+        assert_eq!(sender.deliver(vec![delivery(1)]).err(), Some(Overloaded));
+        assert_eq!(sender.command(Command::CheckAll), Err(Overloaded));
+    }
+}

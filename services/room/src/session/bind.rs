@@ -38,8 +38,8 @@ pub(crate) struct Bind {
 pub(crate) enum Standing {
     /// The cluster was asked. If a displacement of one of its routes comes first, the highest such stamp is noted.
     Asking { displaced: Stamp },
-    /// The register has it under this stamp.
-    Held { stamp: Stamp },
+    /// The register has it under this stamp, given under this incarnation of the room ([`Env::epoch`](super::Env)).
+    Held { stamp: Stamp, epoch: u32 },
     /// It was held under an earlier incarnation of the room (R4), and is to be asked anew at this time.
     Lost { retry_at: u64 },
     /// Likewise, and the cluster was asked.
@@ -87,10 +87,10 @@ impl Bind {
         matches!(self.standing, Standing::Asking { .. })
     }
 
-    /// Its stamp, if the register has given it one.
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
+    /// Its stamp, if the register has given it one under this incarnation.
+    pub(crate) fn stamp(&self, current_epoch: u32) -> Option<Stamp> {
         match self.standing {
-            Standing::Held { stamp } => Some(stamp),
+            Standing::Held { stamp, epoch } if epoch == current_epoch => Some(stamp),
             _ => None,
         }
     }

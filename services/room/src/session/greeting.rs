@@ -24,18 +24,35 @@ pub(crate) struct Greeting {
 #[derive(Debug)]
 pub(crate) struct Introduction {
     pub(crate) device: Device,
-    pub(crate) profile: Box<Profile>,
+    pub(crate) profile: Profile,
     pub(crate) wish: Wish,
     /// What it wants to bind; what is wrong with a single bind does not end the connection.
     pub(crate) binds: Vec<Result<WantedBind, client::Bound>>,
 }
 
-/// What people may want to know of a device.
+/// What people may want to know of a device. Every session has one for as long as it lives, so it is compact.
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub(crate) device: Arc<str>,
-    pub(crate) sdk: Box<str>,
-    pub(crate) platform: Box<str>,
+    /// SDK, then platform.
+    software: Box<str>,
+    sdk_bytes: u8,
+}
+
+impl Profile {
+    /// `sdk` has at most 64 bytes.
+    fn new(device: &str, sdk: &str, platform: &str) -> Profile {
+        let software = [sdk, platform].concat().into();
+        Profile { device: device.into(), software, sdk_bytes: sdk.len() as u8 }
+    }
+
+    pub(crate) fn sdk(&self) -> &str {
+        &self.software[..usize::from(self.sdk_bytes)]
+    }
+
+    pub(crate) fn platform(&self) -> &str {
+        &self.software[usize::from(self.sdk_bytes)..]
+    }
 }
 
 /// A bind that may be asked for.
@@ -97,11 +114,7 @@ fn introduction(hello: Hello) -> Result<Introduction, Ending> {
     Ok(Introduction {
         device: Device::new(device, hello.connection_counter),
         wish: Wish { network, min_s: hello.heartbeat_min_s, max_s: hello.heartbeat_max_s },
-        profile: Box::new(Profile {
-            device: hello.device.into(),
-            sdk: hello.sdk.into(),
-            platform: hello.platform.into(),
-        }),
+        profile: Profile::new(&hello.device, &hello.sdk, &hello.platform),
         binds: hello.binds.into_iter().map(wanted_bind).collect(),
     })
 }
@@ -134,7 +147,13 @@ mod tests {
 
     fn hello() -> Hello {
         let bind = client::Bind { product: 1, user: "alice".into(), ..client::Bind::default() };
-        Hello { device: "d1".into(), binds: vec![bind], ..Hello::default() }
+        Hello {
+            device: "d1".into(),
+            sdk: "rust".into(),
+            platform: "os".into(),
+            binds: vec![bind],
+            ..Hello::default()
+        }
     }
 
     fn bytes(hello: &Hello) -> Vec<u8> {
@@ -163,7 +182,12 @@ mod tests {
         }
         let (used, hello) = greeting.read(&whole[start..], 1000).unwrap();
         assert_eq!(start + used, whole.len());
-        assert_eq!(hello.unwrap().binds.len(), 1);
+        let hello = hello.unwrap();
+        assert_eq!(hello.binds.len(), 1);
+        assert_eq!(
+            (&*hello.profile.device, hello.profile.sdk(), hello.profile.platform()),
+            ("d1", "rust", "os")
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Bytes of a frame that has not come whole.
+#![expect(clippy::box_collection, reason = "8 bytes in each session instead of 24, and hardly ever there")]
 
 /// Nothing is allocated while there are none.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! A session: a device that has said who it is.
 
 use longline_pb::client;
-use longline_types::{Address, CloseReason, Device, Route, Stamp, TimeMs};
+use longline_types::{Address, CloseReason, Device, Route, TimeMs};
 
 use super::bind::{Bind, Inbox, Standing};
 use super::binds::Binds;
@@ -15,9 +15,10 @@ use crate::link::{BindId, Identity, Inspection, PresenceChange, ToCluster};
 /// The state of one session, without I/O. Its events are in the modules beside this one:
 /// [`frames`](super::frames) from the device, [`standing`](super::standing) with the register, [`pushing`](super::pushing) and
 /// [`loading`](super::loading) of messages, [`timing`](super::timing).
+#[expect(clippy::box_collection, reason = "8 bytes in each session instead of 24, and hardly ever there")]
 pub(crate) struct Session {
     pub(super) device: Device,
-    pub(super) profile: Box<Profile>,
+    pub(super) profile: Profile,
     pub(super) wish: Wish,
     pub(super) binds: Binds,
     /// Until WELCOME is sent.
@@ -116,20 +117,19 @@ impl Session {
     /// Lets everything go that others hold for this session.
     pub(crate) fn finish(mut self, reason: CloseReason, t: &mut Turn<'_>) {
         for bind in self.binds.take() {
-            self.let_go(bind, Some(reason), t);
+            self.let_go(bind, reason, t);
         }
         let waiting: u64 = self.uplinks.iter().flat_map(|u| u.iter()).map(|u| u64::from(u.bytes)).sum();
         t.env.uplink_bytes = t.env.uplink_bytes.saturating_sub(waiting);
     }
 
-    /// What is left to do for a bind that is no longer of the session: the register's route (unless a newer one has taken its
-    /// place: `leaving` is none), the business, the load under way.
-    pub(super) fn let_go(&self, bind: Bind, leaving: Option<CloseReason>, t: &mut Turn<'_>) {
-        if let (Some(route), Some(_)) = (route(bind.stamp(), t), leaving) {
+    /// What is left to do for a bind that is no longer of the session: the register's route, the business, the load under way.
+    /// A displaced route is taken back too: it is compared, and an assertion of it may still be on its way.
+    pub(super) fn let_go(&self, bind: Bind, reason: CloseReason, t: &mut Turn<'_>) {
+        if let Some(route) = route(&bind, t) {
             t.ask(ToCluster::Unbind { address: bind.address.clone(), route });
         }
         if bind.announced {
-            let reason = leaving.unwrap_or(CloseReason::Displaced);
             self.announce(&bind.address, PresenceChange::Offline(reason), t);
         }
         if let Inbox::Loading { .. } = bind.inbox {
@@ -155,8 +155,8 @@ impl Session {
             connected_at_ms: self.connected_at_ms,
             peer: String::new(),
             device: self.profile.device.to_string(),
-            sdk: self.profile.sdk.to_string(),
-            platform: self.profile.platform.to_string(),
+            sdk: self.profile.sdk().to_owned(),
+            platform: self.profile.platform().to_owned(),
             heartbeat_s: self.heartbeat_s,
             dirty: matches!(bind.inbox, Inbox::Dirty { .. } | Inbox::Loading { again: true, .. }),
             loading: matches!(bind.inbox, Inbox::Loading { .. }),
@@ -178,8 +178,8 @@ pub(super) fn bind_id(bind: &Bind, t: &Turn<'_>) -> BindId {
     BindId { session: t.id, index: bind.index, serial: bind.serial }
 }
 
-/// The route of a bind of this session with this stamp.
-pub(super) fn route(stamp: Option<Stamp>, t: &Turn<'_>) -> Option<Route> {
+/// The bind's route, if the register has it.
+pub(super) fn route(bind: &Bind, t: &Turn<'_>) -> Option<Route> {
     let Identity { node, incarnation } = t.env.identity?;
-    Some(Route { stamp: stamp?, node, incarnation, session: t.id })
+    Some(Route { stamp: bind.stamp(t.env.epoch)?, node, incarnation, session: t.id })
 }

@@ -31,6 +31,7 @@ enum Segment {
 
 /// Buffers between two uses.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "the boxes are what is used again")]
 pub(crate) struct Pool(Vec<Box<Unwritten>>);
 
 impl Output {

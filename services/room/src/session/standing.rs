@@ -13,6 +13,9 @@ use crate::link::{
     Refusal, ToCluster,
 };
 
+/// What the device is told then.
+const DISPLACED: &str = "a newer connection has bound this user";
+
 impl Session {
     /// Asks for a bind, or tells the device why it cannot be.
     pub(super) fn want(&mut self, wanted: Result<WantedBind, client::Bound>, t: &mut Turn<'_>) {
@@ -86,15 +89,10 @@ impl Session {
             t.ask(request);
             return Ok(());
         }
+        bind.standing = Standing::Held { stamp: bound.route.stamp, epoch: t.env.epoch };
         if bound.route.stamp <= displaced {
-            return self.end_bind(
-                id.index,
-                BindResult::Displaced,
-                "a newer connection has bound this user",
-                t,
-            );
+            return self.end_bind(id.index, BindResult::Displaced, DISPLACED, t);
         }
-        bind.standing = Standing::Held { stamp: bound.route.stamp };
         bind.failures = 0;
         bind.window = bound.window.max(1);
         bind.ack_timeout_ms = bound.ack_timeout_ms.max(1);
@@ -128,7 +126,7 @@ impl Session {
 
     fn bind_refused(&mut self, id: BindId, refusal: Refusal, t: &mut Turn<'_>) -> Result<(), Ending> {
         if let Some(bind) = self.binds.remove(id.index) {
-            self.let_go(bind, None, t);
+            self.let_go(bind, CloseReason::NoBind, t);
         }
         let mut bound = refused(id.index.into(), refusal.result, refusal.detail);
         if refusal.retry_after_ms > 0 {
@@ -159,6 +157,8 @@ impl Session {
     pub(crate) fn renew(&mut self, t: &mut Turn<'_>) {
         for bind in self.binds.iter_mut() {
             match bind.standing {
+                // Bound since then.
+                Standing::Held { epoch, .. } if epoch == t.env.epoch => {}
                 Standing::Held { .. } | Standing::Lost { .. } => {
                     bind.standing = Standing::Renewing { displaced: Stamp::default() };
                     bind.mark_dirty();
@@ -193,9 +193,9 @@ impl Session {
         let stamp = displaced_route.stamp;
         let Some(bind) = self.binds.iter_mut().find(|b| b.address.key() == key) else { return Ok(false) };
         match &mut bind.standing {
-            Standing::Held { stamp: held } if *held <= stamp => {
+            Standing::Held { stamp: held, .. } if *held <= stamp => {
                 let index = bind.index;
-                self.end_bind(index, BindResult::Displaced, "a newer connection has bound this user", t)?;
+                self.end_bind(index, BindResult::Displaced, DISPLACED, t)?;
                 Ok(true)
             }
             // The answer to the bind may be on its way: it decides by its stamp.
@@ -219,7 +219,7 @@ impl Session {
         match self.binds.by_index(index).map(|b| b.index).and_then(|index| self.binds.remove(index)) {
             None => self.tell(refused(index, BindResult::BadRequest, "nothing is bound under this index"), t),
             Some(bind) => {
-                self.let_go(bind, Some(CloseReason::ClientGone), t);
+                self.let_go(bind, CloseReason::ClientGone, t);
                 let result = BindResult::Unbound.into();
                 self.tell(client::Bound { index, result, ..client::Bound::default() }, t);
             }
@@ -237,9 +237,7 @@ impl Session {
         let told = refused(index.into(), result, detail);
         let ending = Ending { detail: told.detail.clone(), ..Ending::without_bind(&told) };
         if let Some(bind) = self.binds.remove(index) {
-            // A displaced route is not there any more; a newer one is.
-            let displaced = matches!(result, BindResult::Displaced | BindResult::Stale);
-            self.let_go(bind, (!displaced).then_some(ending.reason), t);
+            self.let_go(bind, ending.reason, t);
         }
         if self.binds.is_empty() {
             return Err(ending);
@@ -257,7 +255,7 @@ impl Session {
     ) -> bool {
         let mut any = false;
         for bind in self.binds.iter().filter(|b| chosen(b)) {
-            if let Some(route) = route(bind.stamp(), t) {
+            if let Some(route) = route(bind, t) {
                 any = true;
                 t.ask(ToCluster::Assert(AssertRequest {
                     bind: bind_id(bind, t),
@@ -280,10 +278,10 @@ impl Session {
         t: &mut Turn<'_>,
     ) -> Result<(), Ending> {
         let Some(bind) = self.binds.by_serial(id.index, id.serial) else { return Ok(()) };
-        let current = bind.stamp() == Some(stamp);
+        let current = bind.stamp(t.env.epoch) == Some(stamp);
         match outcome {
             AssertOutcome::Displaced if current => {
-                self.end_bind(id.index, BindResult::Displaced, "a newer connection has bound this user", t)
+                self.end_bind(id.index, BindResult::Displaced, DISPLACED, t)
             }
             _ => Ok(()),
         }

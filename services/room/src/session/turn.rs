@@ -29,6 +29,8 @@ pub(crate) struct Env {
     pub(crate) jitter: Jitter,
     /// The room's place in the cluster; none before it has joined.
     pub(crate) identity: Option<Identity>,
+    /// Counts the identities.
+    pub(crate) epoch: u32,
     /// Questions to the cluster, not sent yet.
     pub(crate) questions: VecDeque<ToCluster>,
     /// Binds that want to load, in line.
@@ -55,6 +57,7 @@ impl Env {
             counters,
             jitter: Jitter::new(seed),
             identity: None,
+            epoch: 0,
             questions: VecDeque::new(),
             load_line: VecDeque::new(),
             loads_in_flight: 0,

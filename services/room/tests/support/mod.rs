@@ -1,5 +1,5 @@
 //! A real engine on loopback, with a cluster played by one thread, and devices that speak the protocol by hand.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 pub mod cluster;
 pub mod device;
@@ -31,7 +31,7 @@ pub struct Room {
 
 /// One shard, so that tests know where a session is.
 pub fn config() -> EngineConfig {
-    EngineConfig { shards: 1, ..EngineConfig::default() }
+    EngineConfig { shards: 1, linger_ms: 200, ..EngineConfig::default() }
 }
 
 impl Room {
@@ -99,6 +99,18 @@ impl Room {
         self.metric(&format!("longline_room_closes_total{{reason=\"{reason}\"}}"))
     }
 
+    /// Waits until the user's bind has loaded all there was.
+    pub fn await_clean(&self, user: &str) {
+        let route = self.cluster.route(user);
+        let address = address(user);
+        eventually("a clean bind", || {
+            let inspection =
+                self.ask(|reply| Command::Inspect { address: address.clone(), route, reply }).unwrap();
+            assert!(inspection.peer.starts_with("127.0.0.1:"));
+            !inspection.dirty && !inspection.loading
+        });
+    }
+
     pub fn await_metric(&self, name: &str, value: u64) {
         eventually(&format!("{name} to be {value}"), || self.metric(name) == value);
     }
@@ -132,4 +144,11 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Files that this process may open.
+pub fn open_files() -> u64 {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|l| l.starts_with("Max open files")).unwrap();
+    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(u64::MAX)
 }

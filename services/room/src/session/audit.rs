@@ -1,0 +1,50 @@
+//! What tests may know of a session.
+
+use longline_types::{Address, MessageId, SessionId};
+
+use super::bind::Inbox;
+use super::{Connection, Env, Phase};
+
+/// One bind, seen from outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Audit {
+    pub(crate) session: SessionId,
+    pub(crate) address: Address,
+    pub(crate) held: bool,
+    pub(crate) clean: bool,
+    pub(crate) loading: bool,
+    pub(crate) window: u16,
+    /// Pushed and not acknowledged.
+    pub(crate) written: Vec<MessageId>,
+    /// These, and what was acknowledged and not confirmed.
+    pub(crate) holds: Vec<MessageId>,
+}
+
+impl Connection {
+    pub(crate) fn audit(&self) -> Vec<Audit> {
+        let Phase::Open(session) = &self.phase else { return Vec::new() };
+        let audit = session.binds.iter().map(|bind| Audit {
+            session: self.id,
+            address: bind.address.clone(),
+            held: bind.is_held(),
+            clean: bind.inbox == Inbox::Clean,
+            loading: matches!(bind.inbox, Inbox::Loading { .. }),
+            window: bind.window,
+            written: bind.flight().map_or_else(Vec::new, |f| f.in_flight().map(|(id, _)| id).collect()),
+            holds: bind.flight().map_or_else(Vec::new, |f| f.except()),
+        });
+        audit.collect()
+    }
+
+    /// Bytes kept of frames that have not come whole.
+    pub(crate) fn partial_input(&self) -> usize {
+        self.input.len()
+    }
+}
+
+impl Env {
+    /// (loads under way, bytes of uplinks, unwritten bytes) as they are counted.
+    pub(crate) fn totals(&self) -> (u32, u64, usize) {
+        (self.loads_in_flight, self.uplink_bytes, self.output_bytes)
+    }
+}

@@ -1,0 +1,133 @@
+//! A whole shard without sockets and clock, driven by random events: devices that come, go, read, acknowledge or send nonsense;
+//! a cluster whose answers come late, in any order, or fail; time that jumps. After every event the invariants must hold, and
+//! when everything has calmed down, no message may be left.
+
+mod device;
+mod world;
+
+use proptest::prelude::*;
+
+use world::World;
+
+/// One thing that happens. Numbers pick among what there is.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// A device connects, in place of what it had, and wants these users (bits).
+    Connect {
+        device: usize,
+        users: u8,
+    },
+    /// Its connection breaks.
+    Break {
+        device: usize,
+    },
+    Bind {
+        device: usize,
+        index: u32,
+        user: usize,
+    },
+    Unbind {
+        device: usize,
+        index: u32,
+    },
+    /// Its socket takes this many bytes.
+    Read {
+        device: usize,
+        bytes: usize,
+    },
+    /// It acknowledges so many of what it has.
+    Ack {
+        device: usize,
+        count: usize,
+    },
+    AckForeign {
+        device: usize,
+        id: u64,
+    },
+    Uplink {
+        device: usize,
+        sequence: u64,
+        bytes: usize,
+    },
+    Garbage {
+        device: usize,
+        bytes: Vec<u8>,
+    },
+    /// A message is stored; `hint`: and delivered.
+    Message {
+        user: usize,
+        hint: bool,
+        bytes: usize,
+    },
+    Broadcast,
+    /// The cluster works on one of the questions; `ok`: with success.
+    Work {
+        pick: usize,
+        ok: bool,
+    },
+    /// One of the answers arrives.
+    Answer {
+        pick: usize,
+    },
+    Displace {
+        user: usize,
+    },
+    Kick {
+        user: usize,
+    },
+    NewIncarnation,
+    Overflow,
+    Refill,
+    Pass {
+        ms: u64,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let device = 0..world::DEVICES;
+    let user = || 0..world::USERS;
+    prop_oneof![
+        3 => (device.clone(), 1u8..8).prop_map(|(device, users)| Event::Connect { device, users }),
+        1 => device.clone().prop_map(|device| Event::Break { device }),
+        1 => (device.clone(), 0u32..18, user()).prop_map(|(device, index, user)| Event::Bind { device, index, user }),
+        1 => (device.clone(), 0u32..4).prop_map(|(device, index)| Event::Unbind { device, index }),
+        8 => (device.clone(), 1usize..8000).prop_map(|(device, bytes)| Event::Read { device, bytes }),
+        8 => (device.clone(), 1usize..5).prop_map(|(device, count)| Event::Ack { device, count }),
+        1 => (device.clone(), any::<u64>()).prop_map(|(device, id)| Event::AckForeign { device, id }),
+        1 => (device.clone(), 0u64..4, 0usize..3000)
+            .prop_map(|(device, sequence, bytes)| Event::Uplink { device, sequence, bytes }),
+        1 => (device, proptest::collection::vec(any::<u8>(), 1..20))
+            .prop_map(|(device, bytes)| Event::Garbage { device, bytes }),
+        12 => (user(), any::<bool>(), 0usize..3000)
+            .prop_map(|(user, hint, bytes)| Event::Message { user, hint, bytes }),
+        1 => Just(Event::Broadcast),
+        16 => (any::<prop::sample::Index>(), 0..5u8)
+            .prop_map(|(pick, ok)| Event::Work { pick: pick.index(64), ok: ok > 0 }),
+        16 => any::<prop::sample::Index>().prop_map(|pick| Event::Answer { pick: pick.index(64) }),
+        1 => user().prop_map(|user| Event::Displace { user }),
+        1 => user().prop_map(|user| Event::Kick { user }),
+        1 => Just(Event::NewIncarnation),
+        1 => Just(Event::Overflow),
+        1 => Just(Event::Refill),
+        6 => (0u64..400).prop_map(|ms| Event::Pass { ms }),
+        1 => (0u64..30_000).prop_map(|ms| Event::Pass { ms }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_forgotten_whatever_happens_d1_to_d9(
+        events in proptest::collection::vec(event(), 1..250),
+        window in 1u16..6,
+    ) {
+        let mut world = World::new(window);
+        for event in events {
+            world.happen(event);
+            world.check();
+        }
+        world.calm_down();
+        world.check_that_nothing_is_left();
+        world.everybody_leaves();
+        world.check_that_nothing_is_held();
+    }
+}

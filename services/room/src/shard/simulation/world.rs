@@ -1,0 +1,542 @@
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use longline_pb::client::{self, BindResult, UplinkResult};
+use longline_types::{Address, Class, MessageId, ProductId, Route, SessionId, Slot, Stamp};
+use longline_wire::FrameType;
+use tokio::sync::oneshot;
+
+use super::Event;
+use super::device::{Device, bind, frame};
+use crate::EngineConfig;
+use crate::link::{
+    Answer, AssertOutcome, BindId, BindOutcome, Bound, ClusterReceiver, ClusterSender, Command, Delivered,
+    Delivery, Failed, Identity, LoadRequest, Loaded, Message, Refusal, ShardInbox, ShardSender, ToCluster,
+    cluster_channel, shard_queue,
+};
+use crate::metrics::Counters;
+use crate::session::{Now, SocketState};
+use crate::shard::core::Core;
+use crate::walk::Walks;
+
+pub(super) const DEVICES: usize = 3;
+pub(super) const USERS: usize = 3;
+
+const OUTPUT: u32 = 8_000;
+const CHECK_S: u32 = 5;
+const LARGEST: usize = 3_000;
+
+/// The shard, the devices and the cluster.
+pub(super) struct World {
+    core: Core,
+    counters: Arc<Counters>,
+    now: Now,
+    sender: ShardSender,
+    inbox: ShardInbox,
+    links: ClusterSender,
+    receiver: ClusterReceiver,
+    devices: [Device; DEVICES],
+    window: u16,
+    walks: Walks,
+    // The cluster.
+    store: BTreeMap<(usize, MessageId), Message>,
+    routes: HashMap<usize, Route>,
+    identity: Identity,
+    stamps: u64,
+    ids: u64,
+    questions: VecDeque<ToCluster>,
+    answers: Vec<Answer>,
+    /// What a session was told of, or had asked for when it was stored: it may not be clean without it.
+    known: HashSet<(SessionId, usize, MessageId)>,
+}
+
+impl World {
+    pub(super) fn new(window: u16) -> World {
+        let config = EngineConfig {
+            shards: 1,
+            output_bytes: OUTPUT,
+            shard_output_bytes: 16_000,
+            write_timeout_ms: 60_000,
+            check_s: CHECK_S,
+            check_soon_ms: 1000,
+            load_limit: 3,
+            load_bytes: 5000,
+            loads_in_flight: 2,
+            load_deadline_ms: 3000,
+            retry_ms: 100,
+            retry_max_ms: 1000,
+            stall_max_s: 4,
+            uplinks_per_session: 2,
+            uplink_bytes: 5000,
+            cluster_batches: 2,
+            cluster_backlog: 20,
+            frame_burst: 10_000,
+            ..EngineConfig::default()
+        };
+        let counters = Arc::new(Counters::default());
+        let (sender, inbox) = shard_queue(1000, 1 << 20, || {});
+        let (links, receiver) = cluster_channel(2);
+        let core = Core::new(0, config, Arc::clone(&counters), Arc::new(AtomicU64::new(0)), 42);
+        let identity = Identity { node: 3, incarnation: 1 };
+        sender.command(Command::Identity(identity)).unwrap();
+        World {
+            core,
+            counters,
+            now: Now { ms: 1, wall_ms: 1_800_000_000_000 },
+            sender,
+            inbox,
+            links,
+            receiver,
+            devices: Default::default(),
+            window,
+            walks: Walks::default(),
+            store: BTreeMap::new(),
+            routes: HashMap::new(),
+            identity,
+            stamps: 0,
+            ids: 0,
+            questions: VecDeque::new(),
+            answers: Vec::new(),
+            known: HashSet::new(),
+        }
+    }
+
+    pub(super) fn happen(&mut self, event: Event) {
+        match event {
+            Event::Connect { device, users } => self.connect(device, users),
+            Event::Break { device } => self.lose(device),
+            Event::Bind { device, index, user } => self.send(device, &frame(&bind(index, name(user)))),
+            Event::Unbind { device, index } => self.send(device, &frame(&client::Unbind { index })),
+            Event::Read { device, bytes } => self.read(device, bytes),
+            Event::Ack { device, count } => self.acknowledge(device, count),
+            Event::AckForeign { device, id } => {
+                self.send(device, &frame(&client::Ack { index: 0, ids: vec![id | 1 << 63] }));
+            }
+            Event::Uplink { device, sequence, bytes } => {
+                let payload = vec![0; bytes].into();
+                self.send(device, &frame(&client::Uplink { sequence, payload, ..client::Uplink::default() }));
+            }
+            Event::Garbage { device, bytes } => {
+                self.devices[device].confused = true;
+                self.send(device, &bytes);
+            }
+            Event::Message { user, hint, bytes } => self.message(user, hint, bytes),
+            Event::Broadcast => self.broadcast(),
+            Event::Work { pick, ok } => self.work(pick, ok),
+            Event::Answer { pick } => self.answer(pick),
+            Event::Displace { user } => self.displace(user),
+            Event::Kick { user } => self.kick(user),
+            Event::NewIncarnation => self.new_incarnation(),
+            Event::Overflow => self.sender.mark_overflowed(),
+            Event::Refill => {
+                let slots = Arc::new(Slot::all().collect());
+                self.sender.command(Command::Refill { refill: 1, slots }).unwrap();
+            }
+            Event::Pass { ms } => {
+                self.now.ms += ms;
+                self.now.wall_ms += ms;
+            }
+        }
+        self.turn();
+    }
+
+    /// What the loop around the core does, but for the sockets.
+    fn turn(&mut self) {
+        self.core.handle(self.inbox.take(), self.now, |_| String::new());
+        self.core.turn(self.now);
+        self.core.ask(&self.links);
+        let mut listed = Vec::new();
+        self.core.take_listed(&mut listed);
+        for index in listed {
+            if self.core.socket_state(index) == SocketState::Finished {
+                self.core.remove(index);
+                self.devices
+                    .iter_mut()
+                    .filter(|d| d.connection == Some(index))
+                    .for_each(|d| d.connection = None);
+            }
+        }
+        while let Ok(batch) = self.receiver.try_recv() {
+            for question in batch {
+                self.note(&question);
+                self.questions.push_back(question);
+            }
+        }
+    }
+
+    /// What a load that is asked for now must bring, sooner or later.
+    fn note(&mut self, question: &ToCluster) {
+        match question {
+            ToCluster::Load(request) => {
+                let user = number(&request.address);
+                let ids = self.store.keys().filter(|(u, _)| *u == user).map(|(_, id)| *id);
+                self.known.extend(ids.map(|id| (request.bind.session, user, id)));
+            }
+            ToCluster::Ack { id, .. } => {
+                let acknowledged = self.devices.iter().any(|d| d.acknowledged.contains(&id.0));
+                assert!(acknowledged, "nobody has acknowledged {id}");
+            }
+            _ => {}
+        }
+    }
+
+    fn connect(&mut self, device: usize, users: u8) {
+        self.lose(device);
+        let Some(connection) = self.core.accepted(self.now) else { return };
+        let chosen = (0..USERS).filter(|user| users >> user & 1 == 1);
+        let users: Vec<(u32, String)> = chosen.enumerate().map(|(i, user)| (i as u32, name(user))).collect();
+        self.devices[device].connected(connection);
+        let hello = self.devices[device].hello(&format!("device-{device}"), users.into_iter());
+        self.send(device, &hello);
+    }
+
+    fn lose(&mut self, device: usize) {
+        if let Some(connection) = self.devices[device].connection.take() {
+            self.core.lost(connection, self.now);
+        }
+        self.turn();
+    }
+
+    fn send(&mut self, device: usize, bytes: &[u8]) {
+        if let Some(connection) = self.devices[device].connection {
+            // In two pieces, for no piece is sure to be a whole frame.
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            self.core.received(connection, first, self.now);
+            self.core.received(connection, second, self.now);
+        }
+    }
+
+    fn read(&mut self, device: usize, most: usize) {
+        let Some(connection) = self.devices[device].connection else { return };
+        let Some(output) = self.core.output(connection) else { return };
+        let mut slices = [IoSlice::new(&[]); 16];
+        let used = output.slices(&mut slices);
+        let mut bytes: Vec<u8> = slices[..used].iter().flat_map(|s| s.iter().copied()).collect();
+        bytes.truncate(most);
+        if !bytes.is_empty() {
+            self.core.wrote(connection, bytes.len(), self.now);
+            self.devices[device].read(&bytes);
+        }
+    }
+
+    fn acknowledge(&mut self, device: usize, count: usize) {
+        for _ in 0..count.min(self.devices[device].owed.len()) {
+            let (index, id) = self.devices[device].owed.remove(0);
+            self.devices[device].acknowledged.insert(id);
+            self.send(device, &frame(&client::Ack { index: index.into(), ids: vec![id] }));
+        }
+    }
+
+    fn new_message(&mut self, bytes: usize, broadcast_seq: u64) -> Message {
+        self.ids += 1;
+        Message {
+            id: MessageId(self.ids),
+            payload: vec![7; bytes].into(),
+            sent_at_ms: self.now.wall_ms,
+            expires_at_ms: u64::MAX,
+            class: Class::Durable,
+            broadcast_seq,
+            redelivered: false,
+        }
+    }
+
+    fn message(&mut self, user: usize, hint: bool, bytes: usize) {
+        let message = self.new_message(bytes, 0);
+        self.store.insert((user, message.id), message.clone());
+        let Some(route) = self.routes.get(&user).copied().filter(|r| hint && r.node != 99) else { return };
+        let id = message.id;
+        let results = self.sender.deliver(vec![Delivery { address: address(user), route, message }]);
+        let mut results = results.unwrap();
+        self.core.handle(self.inbox.take(), self.now, |_| String::new());
+        match results.try_recv().unwrap()[..] {
+            [Delivered::Pushed | Delivered::Deferred] => {
+                self.known.insert((route.session, user, id));
+            }
+            [Delivered::NotHere] => {
+                let held = self.core.connections().flat_map(|c| c.audit());
+                let here = held.filter(|a| a.session == route.session && a.address == address(user)).count();
+                assert!(here == 0 || !self.identity.made(&route), "{route:?} is here");
+                self.routes.remove(&user);
+            }
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    fn broadcast(&mut self) {
+        let seq = self.ids + 1;
+        let message = self.new_message(900, seq);
+        for user in 0..USERS {
+            self.store.insert((user, message.id), message.clone());
+        }
+        self.walks.start(std::slice::from_ref(&self.sender), ProductId(1), &message, 0).unwrap();
+        while !self.walks.progress(ProductId(1), message.id).is_some_and(|p| p.done) {
+            self.turn();
+        }
+        for audit in self.core.connections().flat_map(|c| c.audit()).filter(|a| a.held) {
+            self.known.insert((audit.session, number(&audit.address), message.id));
+        }
+    }
+
+    /// The cluster works on a question; its answer is under way then.
+    fn work(&mut self, pick: usize, ok: bool) {
+        if self.questions.is_empty() {
+            return;
+        }
+        let pick = pick % self.questions.len();
+        // Register operations of one address keep their order (R5).
+        let pick = match register_operation(&self.questions[pick]) {
+            None => pick,
+            Some(address) => {
+                let same = |q: &ToCluster| register_operation(q) == Some(address);
+                self.questions.iter().position(same).unwrap_or(pick)
+            }
+        };
+        let Some(question) = self.questions.remove(pick) else { return };
+        let answer = match question {
+            ToCluster::Bind(request) => {
+                let outcome = if ok { self.bind(&request.address, request.bind) } else { unavailable() };
+                Answer::Bind { bind: request.bind, address: request.address, outcome }
+            }
+            ToCluster::Unbind { address, route } => {
+                let user = number(&address);
+                if self.routes.get(&user) == Some(&route) {
+                    self.routes.remove(&user);
+                }
+                return;
+            }
+            ToCluster::Load(request) => self.load(request, ok),
+            ToCluster::Check { bind, address } => {
+                let waiting = self.store.keys().any(|(user, _)| *user == number(&address));
+                Answer::Check { bind, result: if ok { Ok(waiting) } else { Err(Failed) } }
+            }
+            ToCluster::Ack { bind, address, id, .. } => {
+                let result =
+                    if ok { Ok(self.store.remove(&(number(&address), id)).is_some()) } else { Err(Failed) };
+                Answer::Ack { bind, id, result }
+            }
+            ToCluster::Uplink(uplink) => Answer::Uplink {
+                session: uplink.session,
+                sequence: uplink.sequence,
+                result: if ok { UplinkResult::Ok } else { UplinkResult::Retry },
+                retry_after_ms: 0,
+            },
+            ToCluster::Assert(request) => {
+                let user = number(&request.address);
+                let outcome = match self.routes.get(&user) {
+                    _ if !ok => AssertOutcome::Failed,
+                    Some(route) if route.stamp > request.route.stamp => AssertOutcome::Displaced,
+                    _ => {
+                        self.routes.insert(user, request.route);
+                        AssertOutcome::Current
+                    }
+                };
+                Answer::Assert { bind: request.bind, stamp: request.route.stamp, outcome }
+            }
+            ToCluster::Presence { .. } | ToCluster::Refilled { .. } => return,
+        };
+        self.answers.push(answer);
+    }
+
+    fn bind(&mut self, address: &Address, id: BindId) -> BindOutcome {
+        self.stamps += 1;
+        let stamp = Stamp { generation: 1, counter: self.stamps };
+        let Identity { node, incarnation } = self.identity;
+        let route = Route { stamp, node, incarnation, session: id.session };
+        let before = self.routes.insert(number(address), route);
+        if let Some(before) = before.filter(|before| before.session != id.session) {
+            self.tell_displaced(address, before);
+        }
+        BindOutcome::Bound(Bound {
+            route,
+            window: self.window,
+            ack_timeout_ms: 700,
+            max_heartbeat_s: 0,
+            presence: true,
+        })
+    }
+
+    fn load(&self, request: LoadRequest, ok: bool) -> Answer {
+        let LoadRequest { bind, number: load, address, limit, max_bytes, except, .. } = request;
+        let user = number(&address);
+        let waiting = self.store.iter().filter(|((u, id), _)| *u == user && !except.contains(id));
+        let mut waiting = waiting.map(|(_, message)| message).peekable();
+        let mut messages: Vec<Message> = Vec::new();
+        let mut bytes = 0;
+        while messages.len() < limit as usize
+            && let Some(message) =
+                waiting.next_if(|m| messages.is_empty() || bytes + m.payload.len() <= max_bytes as usize)
+        {
+            bytes += message.payload.len();
+            messages.push(message.clone());
+        }
+        let loaded = Loaded { messages, more: waiting.peek().is_some() };
+        Answer::Load { bind, number: load, result: if ok { Ok(loaded) } else { Err(Failed) } }
+    }
+
+    fn answer(&mut self, pick: usize) {
+        if !self.answers.is_empty() {
+            let answer = self.answers.remove(pick % self.answers.len());
+            self.sender.answer(vec![answer]);
+        }
+    }
+
+    /// Another room has a newer bind.
+    fn displace(&mut self, user: usize) {
+        self.stamps += 1;
+        let stamp = Stamp { generation: 1, counter: self.stamps };
+        let elsewhere = Route { stamp, node: 99, incarnation: 1, session: SessionId(0) };
+        if let Some(route) = self.routes.insert(user, elsewhere) {
+            self.tell_displaced(&address(user), route);
+        }
+    }
+
+    fn tell_displaced(&mut self, address: &Address, route: Route) {
+        let (reply, _) = oneshot::channel();
+        self.sender.command(Command::Displace { key: address.key(), route, reply }).unwrap();
+        self.turn();
+    }
+
+    fn kick(&mut self, user: usize) {
+        if let Some(route) = self.routes.get(&user).copied() {
+            let (reply, _) = oneshot::channel();
+            let detail = "kicked".to_owned();
+            self.sender.command(Command::Kick { address: address(user), route, detail, reply }).unwrap();
+        }
+    }
+
+    /// The lease was lost: the register has forgotten the room's routes (R4).
+    fn new_incarnation(&mut self) {
+        self.identity.incarnation += 1;
+        self.routes.retain(|_, route| route.node == 99);
+        self.sender.command(Command::Identity(self.identity)).unwrap();
+    }
+
+    /// What must hold at any moment.
+    pub(super) fn check(&mut self) {
+        let audits: Vec<_> = self.core.connections().flat_map(|c| c.audit()).collect();
+        for audit in &audits {
+            let user = number(&audit.address);
+            assert!(audit.written.len() <= usize::from(audit.window), "D5: {audit:?}");
+            for (_, _, id) in self.known.iter().filter(|(s, u, _)| (*s, *u) == (audit.session, user)) {
+                let waits = self.store.contains_key(&(user, *id));
+                let forgotten = audit.held && audit.clean && waits && !audit.holds.contains(id);
+                assert!(!forgotten, "D3, D4: {id} waits, and nobody remembers it: {audit:?}");
+            }
+        }
+        let loading = audits.iter().filter(|a| a.loading).count();
+        let unwritten: Vec<usize> = self.core.connections().map(|c| c.output().len()).collect();
+        let (loads, uplink_bytes, output) = self.core.env().totals();
+        assert_eq!(loads as usize, loading);
+        assert!(loads <= 2 && uplink_bytes <= 5000);
+        assert_eq!(output, unwritten.iter().sum::<usize>());
+        // Pushes stay below the limits; what answers the device is small and bounded by its own frames.
+        assert!(unwritten.iter().all(|u| *u <= OUTPUT as usize + LARGEST + 64 * 1024), "{unwritten:?}");
+        let limit = FrameType::Hello.limit() + 5;
+        assert!(self.core.connections().all(|c| c.partial_input() <= limit));
+        self.check_one_load_each();
+        assert_eq!(self.counters.binds.read() as usize, audits.len());
+    }
+
+    /// D4: a question for which another load of the same bind waits must be one that was given up.
+    fn check_one_load_each(&self) {
+        let mut latest: HashMap<BindId, u16> = HashMap::new();
+        for question in &self.questions {
+            if let ToCluster::Load(LoadRequest { bind, number, .. }) = question {
+                let before = latest.insert(*bind, *number);
+                assert!(before.is_none_or(|before| before != *number), "asked twice: {question:?}");
+            }
+        }
+        if self.counters.failed_loads.read() == 0 {
+            let loads = self.questions.iter().filter(|q| matches!(q, ToCluster::Load(_))).count();
+            assert_eq!(loads, latest.len(), "two loads of one bind");
+        }
+    }
+
+    /// Everybody does what they should, and time passes.
+    pub(super) fn calm_down(&mut self) {
+        // What follows garbage may be taken for the rest of it.
+        for device in 0..DEVICES {
+            if self.devices[device].confused {
+                self.lose(device);
+            }
+        }
+        let rounds = 4 * u64::from(CHECK_S) * 1000 / 250;
+        for _ in 0..rounds {
+            for _ in 0..4 {
+                while !self.questions.is_empty() || !self.answers.is_empty() {
+                    self.work(0, true);
+                    self.answer(0);
+                    self.turn();
+                }
+                for device in 0..DEVICES {
+                    self.read(device, usize::MAX);
+                    self.acknowledge(device, usize::MAX);
+                    self.send(device, &[FrameType::Ping.number(), 0]);
+                    self.turn();
+                }
+            }
+            self.happen(Event::Pass { ms: 250 });
+            self.check();
+        }
+    }
+
+    /// Whoever is bound has got everything.
+    pub(super) fn check_that_nothing_is_left(&self) {
+        for audit in self.core.connections().flat_map(|c| c.audit()) {
+            let user = number(&audit.address);
+            let left: Vec<_> = self.store.keys().filter(|(u, _)| *u == user).collect();
+            assert!(audit.held && audit.clean && audit.holds.is_empty(), "{audit:?}");
+            assert!(left.is_empty(), "{left:?} wait for {audit:?}");
+            assert_eq!(self.routes.get(&user).map(|r| r.session), Some(audit.session));
+        }
+    }
+
+    pub(super) fn everybody_leaves(&mut self) {
+        for device in 0..DEVICES {
+            self.lose(device);
+        }
+        self.calm_down();
+    }
+
+    /// Nothing is held for sessions that have gone: no memory, and no routes in the register.
+    pub(super) fn check_that_nothing_is_held(&self) {
+        assert_eq!(self.core.len(), 0);
+        assert_eq!(self.core.env().totals(), (0, 0, 0));
+        for number in [&self.counters.sessions, &self.counters.unauthenticated, &self.counters.binds] {
+            assert_eq!(number.read(), 0);
+        }
+        assert!(self.routes.values().all(|r| r.node == 99), "R1: {:?}", self.routes);
+    }
+}
+
+fn unavailable() -> BindOutcome {
+    BindOutcome::Refused(Refusal {
+        result: BindResult::Unavailable,
+        retry_after_ms: 10,
+        detail: "nobody is there".to_owned(),
+    })
+}
+
+/// The address, if the question is for the register.
+fn register_operation(question: &ToCluster) -> Option<usize> {
+    match question {
+        ToCluster::Bind(request) => Some(number(&request.address)),
+        ToCluster::Unbind { address, .. } => Some(number(address)),
+        ToCluster::Assert(request) => Some(number(&request.address)),
+        _ => None,
+    }
+}
+
+fn name(user: usize) -> String {
+    format!("user-{user}")
+}
+
+fn address(user: usize) -> Address {
+    Address::new(1, &name(user)).unwrap()
+}
+
+fn number(address: &Address) -> usize {
+    address.user.as_str().trim_start_matches("user-").parse().unwrap()
+}
