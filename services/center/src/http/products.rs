@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use longline_auth::StoredKey;
 use longline_pb::saver;
 use longline_products::Product;
 use longline_types::{Durability, now_ms, rfc3339};
@@ -119,8 +120,8 @@ pub(crate) struct ProductView {
     disabled: bool,
     keys: Vec<KeyView>,
     require_token: bool,
-    /// Token keys accepted.
-    token_keys: usize,
+    /// Whether user tokens can be checked at all.
+    has_token_key: bool,
     inbox_limit: u32,
     window: u32,
     ack_timeout_seconds: u64,
@@ -220,8 +221,8 @@ pub(crate) async fn create(
     responses((status = 200, body = ProductList, description = "By id")),
     security(("admin_key" = [])))]
 pub(crate) async fn list(_: Operator, State(api): State<Api>) -> Result<Json<ProductList>, Failure> {
-    let products = api.ops.list_products().await?.into_iter().map(ProductView::from).collect();
-    Ok(Json(ProductList { products }))
+    let products = api.ops.list_products()?;
+    Ok(Json(ProductList { products: products.iter().map(|product| ProductView::from(&**product)).collect() }))
 }
 
 /// Read a product
@@ -386,29 +387,25 @@ impl From<UplinkRoute> for RouteChange {
 
 impl From<saver::Product> for ProductView {
     fn from(record: saver::Product) -> ProductView {
+        ProductView::from(&Product::from_record(record))
+    }
+}
+
+impl From<&Product> for ProductView {
+    fn from(product: &Product) -> ProductView {
         let now_ms = now_ms();
-        let keys = record
-            .keys
-            .iter()
-            .filter(|key| key.expires_at_ms == 0 || key.expires_at_ms > now_ms)
-            .map(KeyView::from)
-            .collect();
-        let token_keys = record.token_keys.len();
-        let mut routes: Vec<UplinkRoute> = record
-            .routes
-            .iter()
-            .map(|route| UplinkRoute { number: route.number, url: route.url.clone() })
-            .collect();
+        let is_accepted = |key: &&StoredKey| key.expires_at_ms == 0 || key.expires_at_ms > now_ms;
+        let route = |(number, url): (&u32, &String)| UplinkRoute { number: *number, url: url.clone() };
+        let mut routes: Vec<UplinkRoute> = product.routes.iter().map(route).collect();
         routes.sort_by_key(|route| route.number);
-        let product = Product::from_record(record);
         ProductView {
             id: product.id.0,
-            name: product.name,
+            name: product.name.clone(),
             revision: product.revision,
             disabled: product.disabled,
-            keys,
+            keys: product.keys.iter().filter(is_accepted).map(KeyView::from).collect(),
             require_token: product.require_token,
-            token_keys,
+            has_token_key: !product.token_keys.is_empty(),
             inbox_limit: product.inbox_limit,
             window: product.window,
             ack_timeout_seconds: product.ack_timeout.as_secs(),
@@ -417,15 +414,15 @@ impl From<saver::Product> for ProductView {
             durability: product.durability.into(),
             max_heartbeat_seconds: product.max_heartbeat.map(|h| h.as_secs()),
             routes,
-            presence_url: product.presence_url,
+            presence_url: product.presence_url.clone(),
             created_at: rfc3339(product.created_at_ms),
             changed_at: rfc3339(product.changed_at_ms),
         }
     }
 }
 
-impl From<&saver::ProductKey> for KeyView {
-    fn from(key: &saver::ProductKey) -> KeyView {
+impl From<&StoredKey> for KeyView {
+    fn from(key: &StoredKey) -> KeyView {
         KeyView {
             sha256: key.sha256.iter().take(4).map(|byte| format!("{byte:02x}")).collect(),
             expires_at: (key.expires_at_ms > 0).then(|| rfc3339(key.expires_at_ms)),

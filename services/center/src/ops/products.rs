@@ -1,14 +1,16 @@
 //! Products: created, changed, and their secrets made, for operators.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use longline_auth::ProductKey;
 use longline_pb::saver::saver_client::SaverClient;
-use longline_pb::saver::{self, ReadProductRequest, UplinkRoute, WatchProductsRequest, WriteProductRequest};
+use longline_pb::saver::{self, ReadProductRequest, UplinkRoute, WriteProductRequest};
 use longline_pb::types;
-use longline_products::DEFAULT_MAX_TTL;
+use longline_products::{DEFAULT_MAX_TTL, Product};
 use longline_rpc::MAX_MESSAGE;
-use longline_types::{Durability, ErrorCode, ProductId, Role, TimeMs, now_ms};
+use longline_types::{Durability, Error, ErrorCode, ProductId, Role, TimeMs, now_ms};
 use tokio::time::{Duration, Instant};
 
 use super::Ops;
@@ -102,15 +104,12 @@ impl Ops {
         Ok(Created { record, key, token_key, webhook_secret })
     }
 
-    /// Every product, by id.
-    pub(crate) async fn list_products(&self) -> Result<Vec<saver::Product>, Failure> {
-        let call = |channel| async move {
-            let mut client = SaverClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-            let mut events = client.watch_products(WatchProductsRequest {}).await?.into_inner();
-            let first = events.message().await?;
-            Ok(tonic::Response::new(first.unwrap_or_default().products))
-        };
-        let mut products = self.shared.peers.unary(Role::Saver, KEY, self.shared.ask_timeout, call).await?;
+    /// Every product, by id, as this center works with them.
+    pub(crate) fn list_products(&self) -> Result<Vec<Arc<Product>>, Failure> {
+        if !*self.shared.products.loaded().borrow() {
+            return Err(Error::unavailable("the products are not known here yet").into());
+        }
+        let mut products = self.shared.products.all();
         products.sort_by_key(|product| product.id);
         Ok(products)
     }

@@ -183,7 +183,9 @@ impl Ops {
             let user = address.user.clone();
             let result = match reply {
                 Ok(reply) => {
-                    if !reply.repeated_request {
+                    // A put that was tried again finds its own first try.
+                    let own = put.message.as_ref().is_some_and(|message| message.id == reply.id);
+                    if !reply.repeated_request || own {
                         self.shared.metrics.accepted.with_label_values(&[class_name(prepared.class)]).inc();
                     }
                     if reply.state() == types::MessageState::Waiting {

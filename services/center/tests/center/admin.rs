@@ -46,7 +46,11 @@ async fn a_created_product_works_at_once_and_shows_its_secrets_once() {
         assert!(!shown.contains(created.body[secret].as_str().unwrap()), "{secret} is shown once");
     }
     assert_eq!((&read.body["window"], &read.body["durability"]), (&json!(8), &json!("fast")));
-    assert_eq!((&read.body["inbox_limit"], &read.body["token_keys"]), (&json!(1000), &json!(1)), "defaults");
+    assert_eq!(
+        (&read.body["inbox_limit"], &read.body["has_token_key"]),
+        (&json!(1000), &json!(true)),
+        "defaults"
+    );
 
     let stored = cluster.saver.product(id as u32).unwrap();
     assert_eq!(stored.token_keys, [created.body["token_key"].as_str().unwrap().as_bytes()]);
