@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub(crate) async fn start_keeper_until(folder: &std::path::Path, shutdown: Cance
 }
 
 fn node_config(keeper: SocketAddr) -> NodeConfig {
-    NodeConfig { keepers: vec![keeper.to_string()], shutdown_s: 4, ..NodeConfig::default() }
+    NodeConfig { keepers: vec![keeper.to_string()], shutdown_s: 60, ..NodeConfig::default() }
 }
 
 /// A register on threads of its own, so that it can be killed whole.
@@ -108,7 +109,7 @@ pub(crate) struct FakeRoom {
     pub(crate) member: Member,
     changes: Pipelines<RegisterChange>,
     lookups: Pipelines<RegisterLookup>,
-    pub(crate) displaced: Arc<Mutex<Vec<DisplaceRequest>>>,
+    pub(crate) displacements: Arc<Displacements>,
     sent: Mutex<HashMap<Slot, SlotOwner>>,
 }
 
@@ -117,8 +118,8 @@ impl FakeRoom {
     pub(crate) async fn start(keeper: SocketAddr) -> FakeRoom {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rpc = listener.local_addr().unwrap();
-        let displaced = Arc::new(Mutex::new(Vec::new()));
-        let service = RoomServer::new(Displacements { heard: displaced.clone() });
+        let displacements = Arc::new(Displacements::default());
+        let service = RoomServer::from_arc(displacements.clone());
         let routes = tonic::service::Routes::new(service);
         tokio::spawn(longline_rpc::listen(listener, routes, CancellationToken::new(), SOON));
         let options = Options { role: Role::Room, node: node_config(keeper), rpc, public: Vec::new() };
@@ -127,7 +128,7 @@ impl FakeRoom {
         let peers = Peers::new(member.view(), &Registry::new());
         let changes = peers.pipelines(PipelineOptions::default());
         let lookups = peers.pipelines(PipelineOptions::default());
-        FakeRoom { member, changes, lookups, displaced, sent: Mutex::default() }
+        FakeRoom { member, changes, lookups, displacements, sent: Mutex::default() }
     }
 
     pub(crate) fn room(&self) -> (u32, u64) {
@@ -229,8 +230,12 @@ pub(crate) fn key(user: &str) -> AddressKey {
     Address::new(1, user).unwrap().key()
 }
 
-struct Displacements {
-    heard: Arc<Mutex<Vec<DisplaceRequest>>>,
+/// What a fake room was told; it confirms nothing while it is deaf.
+#[derive(Default)]
+pub(crate) struct Displacements {
+    pub(crate) heard: Arc<Mutex<Vec<DisplaceRequest>>>,
+    pub(crate) deaf: AtomicBool,
+    pub(crate) missed: AtomicUsize,
 }
 
 #[tonic::async_trait]
@@ -242,6 +247,10 @@ impl room_server::Room for Displacements {
         &self,
         request: Request<Streaming<DisplaceBatch>>,
     ) -> Result<Response<Self::DisplaceStream>, Status> {
+        if self.deaf.load(Ordering::SeqCst) {
+            self.missed.fetch_add(1, Ordering::SeqCst);
+            return Err(Status::unavailable("deaf"));
+        }
         let heard = self.heard.clone();
         let handler = move |requests: Vec<DisplaceRequest>| {
             let replies = requests.iter().map(|_| DisplaceReply { found: true }).collect();
