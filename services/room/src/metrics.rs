@@ -56,6 +56,7 @@ numbers! {
     Gauge sessions: "Sessions now: connections that have said who they are.",
     Gauge binds: "Addresses bound now, or asked for.",
     Gauge backlog: "Questions to the cluster that wait in the shards.",
+    Gauge load_line: "Binds that wait for their turn to load.",
     Gauge output_bytes: "Bytes not taken by the sockets yet.",
     Counter accepted: "Connections accepted.",
     Counter accept_failures: "Failures to accept, such as a lack of file descriptors.",
@@ -78,6 +79,7 @@ numbers! {
     Counter uplinks: "Uplinks handed to the cluster.",
     Counter received_bytes: "Bytes read from devices.",
     Counter sent_bytes: "Bytes written to devices.",
+    Counter queue_items: "Answers, deliveries and commands taken from the shards' queues, in batches.",
     Counter turns: "Turns of the shards' loops.",
 }
 

@@ -10,8 +10,8 @@ use super::BindId;
 pub enum ToCluster {
     /// Check the token, look the product up, tell the register. Answer: [`Answer::Bind`](super::Answer::Bind).
     Bind(BindRequest),
-    /// The bind has ended: take exactly this route out of the register. No answer. Also for a bind whose session was gone when
-    /// its answer came.
+    /// The bind has ended, however: take exactly this route out of the register, if it is still there. No answer. Also for a
+    /// bind whose session was gone when its answer came.
     Unbind {
         /// What was bound.
         address: Address,

@@ -160,6 +160,7 @@ impl Core {
             self.env.counters.overflows.add(1);
             self.begin(Job::Check, now);
         }
+        self.env.counters.queue_items.add(taken.items.len() as u64);
         for item in taken.items {
             match item {
                 ToShard::Answers(answers) => answers.into_iter().for_each(|answer| self.answer(answer, now)),
@@ -305,6 +306,7 @@ impl Core {
         let pace = self.run_sweeps(now);
         self.run_loads(now);
         counters.output_bytes.set(self.env.output_bytes as u64);
+        counters.load_line.set(self.env.load_line.len() as u64);
         let within_ms = match pace {
             Pace::Busy => 0,
             Pace::Waiting => 10,
@@ -358,7 +360,9 @@ impl Core {
         let mut sweeps = std::mem::take(&mut self.sweeps);
         let shard = self.shard;
         let mut finished = Vec::new();
-        let pace = sweeps.run(now.ms, |job, place| self.visit(job, place, now), |job| finished.push(job));
+        let congested = self.env.congested;
+        let visit = |job: &Job, place| self.visit(job, place, now);
+        let pace = sweeps.run(now.ms, congested, visit, |job| finished.push(job));
         for job in finished {
             match job {
                 Job::Walk(walk) => walk.shard_done(),

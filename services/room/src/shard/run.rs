@@ -186,8 +186,8 @@ impl Shard {
         let got = socket.read(&mut self.buffer);
         socket.is_ready = matches!(got, Got::Bytes(_));
         match got {
+            Got::Bytes(0) | Got::Nothing => {}
             Got::Bytes(count) | Got::Last(count) => self.core.received(index, &self.buffer[..count], now),
-            Got::Nothing => {}
             Got::End => self.core.lost(index, now),
         }
         matches!(got, Got::Bytes(_))

@@ -27,6 +27,13 @@ pub(crate) enum Job {
     Close { reason: CloseReason },
 }
 
+impl Job {
+    /// Whether it asks the cluster something for each session.
+    fn asks(&self) -> bool {
+        matches!(self, Job::Renew | Job::Refill { .. })
+    }
+}
+
 /// A job on its way through the places of the shard. Sessions that come later need nothing of it.
 pub(crate) struct Sweep {
     pub(crate) job: Job,
@@ -78,11 +85,12 @@ impl Sweeps {
         self.queue.retain(|sweep| !which(&sweep.job));
     }
 
-    /// Runs one slice: `visit` serves a place and says whether it counts for the rate, `finish` is told what is done.
-    /// In what is returned some can go on at once.
+    /// Runs one slice: `visit` serves a place and says whether it counts for the rate, `finish` is told what is done. While
+    /// `congested`, sweeps that ask the cluster wait.
     pub(crate) fn run(
         &mut self,
         now_ms: u64,
+        congested: bool,
         mut visit: impl FnMut(&Job, u32) -> bool,
         mut finish: impl FnMut(Job),
     ) -> Pace {
@@ -90,7 +98,10 @@ impl Sweeps {
         let mut pace = Pace::Idle;
         for _ in 0..self.queue.len() {
             let Some(mut sweep) = self.queue.pop_front() else { break };
-            let mut allowance = sweep.allowance(now_ms).unwrap_or(u64::MAX);
+            let mut allowance = match congested && sweep.job.asks() {
+                true => 0,
+                false => sweep.allowance(now_ms).unwrap_or(u64::MAX),
+            };
             while left > 0 && allowance > 0 && sweep.next < sweep.end {
                 let counts = visit(&sweep.job, sweep.next);
                 sweep.next += 1;
@@ -130,6 +141,7 @@ mod tests {
         let (mut visited, mut finished) = (Vec::new(), 0);
         let pace = sweeps.run(
             now_ms,
+            false,
             |_, place| {
                 visited.push(place);
                 true
@@ -150,6 +162,22 @@ mod tests {
             all.extend(visited);
         }
         assert_eq!(all, (0..600).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_asks_the_cluster_waits_while_it_is_behind() {
+        let mut sweeps = Sweeps::default();
+        sweeps.begin(Job::Renew, 10, 0);
+        sweeps.begin(Job::Check, 10, 0);
+        let mut checked = 0;
+        let visit = |job: &Job, _| {
+            assert!(matches!(job, Job::Check));
+            checked += 1;
+            true
+        };
+        assert_eq!(sweeps.run(0, true, visit, |_| {}), Pace::Waiting);
+        assert_eq!(checked, 10);
+        assert_eq!(run(&mut sweeps, 0).0.len(), 10);
     }
 
     #[test]

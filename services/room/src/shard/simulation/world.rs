@@ -27,6 +27,8 @@ pub(super) const USERS: usize = 3;
 const OUTPUT: u32 = 8_000;
 const CHECK_S: u32 = 5;
 const LARGEST: usize = 3_000;
+/// While everybody does what they should.
+const ROUND_MS: u64 = 500;
 
 /// The shard, the devices and the cluster.
 pub(super) struct World {
@@ -462,9 +464,9 @@ impl World {
                 self.lose(device);
             }
         }
-        let rounds = 4 * u64::from(CHECK_S) * 1000 / 250;
+        let rounds = 4 * u64::from(CHECK_S) * 1000 / ROUND_MS;
         for _ in 0..rounds {
-            for _ in 0..4 {
+            for _ in 0..2 {
                 while !self.questions.is_empty() || !self.answers.is_empty() {
                     self.work(0, true);
                     self.answer(0);
@@ -477,7 +479,7 @@ impl World {
                     self.turn();
                 }
             }
-            self.happen(Event::Pass { ms: 250 });
+            self.happen(Event::Pass { ms: ROUND_MS });
             self.check();
         }
     }
