@@ -108,3 +108,15 @@ async fn a_broadcast_that_one_stored_is_known_to_the_other_s8() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn savers_that_start_together_bring_the_schema_up_to_date_in_turns() {
+    let servers = Servers::start().await;
+    let starts = (0..6).map(|_| {
+        let config = servers.config.clone();
+        tokio::spawn(async move { Cluster::open(&config).await.map(drop) })
+    });
+    for started in starts.collect::<Vec<_>>() {
+        started.await.unwrap().unwrap();
+    }
+}

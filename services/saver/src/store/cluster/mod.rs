@@ -104,7 +104,7 @@ impl Cluster {
         }
         sql.run(async { sql.pool.acquire().await.map(drop) }).await.map_err(unavailable)?;
         // Without a deadline: a change of a large table takes its time.
-        sql::MIGRATOR.run(&sql.pool).await.map_err(|e| {
+        sql.migrate().await.map_err(|e| {
             OpenError::Refused(format!("the database's schema cannot be brought up to date: {e}"))
         })?;
         let core = Core {

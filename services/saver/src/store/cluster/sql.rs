@@ -11,10 +11,12 @@ use sqlx::{AssertSqlSafe, Executor};
 const LADDER: [usize; 5] = [256, 64, 16, 4, 1];
 /// Most bytes of values in a statement of several rows.
 const STATEMENT_BYTES: usize = 1 << 20;
+/// Longest wait for another saver that changes the schema.
+const MIGRATION_TURN_S: i64 = 300;
 /// Tries of a transaction that another one got in the way of.
 pub(super) const TRIES: u32 = 8;
 
-pub(super) static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/mysql");
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/mysql");
 
 /// A query over one or many rows.
 pub(super) type MyQuery<'q> = Query<'q, MySql, MySqlArguments>;
@@ -66,6 +68,23 @@ impl Sql {
             })
             .connect_lazy_with(options);
         Ok(Sql { pool, timeout })
+    }
+
+    /// Brings the schema up to date. Savers that start together take turns: sqlx asks for a lock too, but without an end to the
+    /// waiting, which MariaDB takes for no waiting at all.
+    pub(super) async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+        let mut connection = self.pool.acquire().await?;
+        let locked: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(CONCAT('longline ', DATABASE()), ?)")
+            .bind(MIGRATION_TURN_S)
+            .fetch_one(&mut *connection)
+            .await?;
+        if locked != Some(1) {
+            tracing::warn!("another saver has been changing the schema for long; going on beside it");
+        }
+        let migrated = MIGRATOR.run(&self.pool).await;
+        // The lock would go with the connection; but that goes back into the pool.
+        sqlx::query("SELECT RELEASE_LOCK(CONCAT('longline ', DATABASE()))").execute(&mut *connection).await?;
+        migrated
     }
 
     /// Waits for the work, at most for the configured time.
