@@ -1,5 +1,7 @@
 //! Products and nodes, for operators.
 
+use std::time::Duration;
+
 use longline_auth::{AdminKey, ProductKey};
 use longline_types::{Role, now_ms};
 use reqwest::Method;
@@ -24,6 +26,7 @@ async fn opens(center: &Center, key: &str) -> bool {
 #[tokio::test]
 async fn a_created_product_works_at_once_and_shows_its_secrets_once() {
     let cluster = Cluster::start().await;
+    cluster.saver.state().lag = Duration::from_millis(200);
     let center = cluster.center().await;
     let body = json!({
         "name": "news", "require_token": true, "window": 8, "max_ttl_seconds": 60, "default_ttl_seconds": 30,
@@ -66,6 +69,7 @@ async fn a_created_product_works_at_once_and_shows_its_secrets_once() {
 #[tokio::test]
 async fn a_product_is_changed_field_by_field_and_by_revision() {
     let cluster = Cluster::start().await;
+    cluster.saver.state().lag = Duration::from_millis(200);
     let center = cluster.center().await;
     let path = format!("/v1/admin/products/{PRODUCT}");
     let patch = async |body: Value| admin(&center, Method::PATCH, &path, Some(body)).await;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use longline_pb::saver::saver_server::Saver;
 use longline_pb::saver::*;
@@ -34,6 +35,8 @@ pub(crate) struct State {
     keys: HashMap<(String, String), (u64, Vec<u8>)>,
     pub(crate) inboxes: HashMap<String, ReadInboxReply>,
     pub(crate) broadcasts: Vec<Broadcast>,
+    /// How late those who watch the products hear of a change.
+    pub(crate) lag: Duration,
 }
 
 #[derive(Default)]
@@ -306,8 +309,15 @@ impl Saver for FakeSaver {
 
     async fn watch_products(&self, _: Request<WatchProductsRequest>) -> Answer<Self::WatchProductsStream> {
         let changes = tokio_stream::wrappers::WatchStream::new(self.products.subscribe());
-        let event = |products| Ok(ProductsEvent { snapshot: true, products });
-        Ok(Response::new(Box::pin(changes.map(event))))
+        let fake = self.clone();
+        let event = move |products| {
+            let lag = fake.state().lag;
+            async move {
+                tokio::time::sleep(lag).await;
+                Ok(ProductsEvent { snapshot: true, products })
+            }
+        };
+        Ok(Response::new(Box::pin(changes.then(event))))
     }
 
     async fn read_product(&self, request: Request<ReadProductRequest>) -> Answer<Product> {
