@@ -3,7 +3,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use longline_pb::client::{self, BindResult, UplinkResult};
+use longline_pb::client;
 use longline_types::{Address, Class, MessageId, ProductId, Route, SessionId, Slot, Stamp};
 use longline_wire::FrameType;
 use tokio::sync::oneshot;
@@ -12,9 +12,8 @@ use super::Event;
 use super::device::{Device, bind, frame};
 use crate::EngineConfig;
 use crate::link::{
-    Answer, AssertOutcome, BindId, BindOutcome, Bound, ClusterReceiver, ClusterSender, Command, Delivered,
-    Delivery, Failed, Identity, LoadRequest, Loaded, Message, Refusal, ShardInbox, ShardSender, ToCluster,
-    cluster_channel, shard_queue,
+    Answer, BindId, ClusterReceiver, ClusterSender, Command, Delivered, Delivery, Identity, LoadRequest,
+    Message, ShardInbox, ShardSender, ToCluster, cluster_channel, shard_queue,
 };
 use crate::metrics::Counters;
 use crate::session::{Now, SocketState};
@@ -40,17 +39,17 @@ pub(super) struct World {
     links: ClusterSender,
     receiver: ClusterReceiver,
     devices: [Device; DEVICES],
-    window: u16,
+    pub(super) window: u16,
     walks: Walks,
     // The cluster.
-    store: BTreeMap<(usize, MessageId), Message>,
-    routes: HashMap<usize, Route>,
-    identity: Identity,
-    stamps: u64,
+    pub(super) store: BTreeMap<(usize, MessageId), Message>,
+    pub(super) routes: HashMap<usize, Route>,
+    pub(super) identity: Identity,
+    pub(super) stamps: u64,
     ids: u64,
-    questions: VecDeque<ToCluster>,
-    answers: Vec<Answer>,
-    /// What a session was told of, or had asked for when it was stored: it may not be clean without it.
+    pub(super) questions: VecDeque<ToCluster>,
+    pub(super) answers: Vec<Answer>,
+    /// What was stored when a session bound or loaded, or was hinted to it: it may not be clean without it.
     known: HashSet<(SessionId, usize, MessageId)>,
 }
 
@@ -168,20 +167,22 @@ impl World {
         }
     }
 
-    /// What a load that is asked for now must bring, sooner or later.
+    /// What a load that is asked for now must bring, sooner or later; and whether an ack is one.
     fn note(&mut self, question: &ToCluster) {
         match question {
-            ToCluster::Load(request) => {
-                let user = number(&request.address);
-                let ids = self.store.keys().filter(|(u, _)| *u == user).map(|(_, id)| *id);
-                self.known.extend(ids.map(|id| (request.bind.session, user, id)));
-            }
+            ToCluster::Load(request) => self.must_know(request.bind.session, number(&request.address)),
             ToCluster::Ack { id, .. } => {
                 let acknowledged = self.devices.iter().any(|d| d.acknowledged.contains(&id.0));
                 assert!(acknowledged, "nobody has acknowledged {id}");
             }
             _ => {}
         }
+    }
+
+    /// From now on the session may not be clean without what is stored for the user.
+    pub(super) fn must_know(&mut self, session: SessionId, user: usize) {
+        let ids = self.store.keys().filter(|(u, _)| *u == user).map(|(_, id)| *id);
+        self.known.extend(ids.map(|id| (session, user, id)));
     }
 
     fn connect(&mut self, device: usize, users: u8) {
@@ -281,102 +282,6 @@ impl World {
         }
     }
 
-    /// The cluster works on a question; its answer is under way then.
-    fn work(&mut self, pick: usize, ok: bool) {
-        if self.questions.is_empty() {
-            return;
-        }
-        let pick = pick % self.questions.len();
-        // Register operations of one address keep their order (R5).
-        let pick = match register_operation(&self.questions[pick]) {
-            None => pick,
-            Some(address) => {
-                let same = |q: &ToCluster| register_operation(q) == Some(address);
-                self.questions.iter().position(same).unwrap_or(pick)
-            }
-        };
-        let Some(question) = self.questions.remove(pick) else { return };
-        let answer = match question {
-            ToCluster::Bind(request) => {
-                let outcome = if ok { self.bind(&request.address, request.bind) } else { unavailable() };
-                Answer::Bind { bind: request.bind, address: request.address, outcome }
-            }
-            ToCluster::Unbind { address, route } => {
-                let user = number(&address);
-                if self.routes.get(&user) == Some(&route) {
-                    self.routes.remove(&user);
-                }
-                return;
-            }
-            ToCluster::Load(request) => self.load(request, ok),
-            ToCluster::Check { bind, address } => {
-                let waiting = self.store.keys().any(|(user, _)| *user == number(&address));
-                Answer::Check { bind, result: if ok { Ok(waiting) } else { Err(Failed) } }
-            }
-            ToCluster::Ack { bind, address, id, .. } => {
-                let result =
-                    if ok { Ok(self.store.remove(&(number(&address), id)).is_some()) } else { Err(Failed) };
-                Answer::Ack { bind, id, result }
-            }
-            ToCluster::Uplink(uplink) => Answer::Uplink {
-                session: uplink.session,
-                sequence: uplink.sequence,
-                result: if ok { UplinkResult::Ok } else { UplinkResult::Retry },
-                retry_after_ms: 0,
-            },
-            ToCluster::Assert(request) => {
-                let user = number(&request.address);
-                let outcome = match self.routes.get(&user) {
-                    _ if !ok => AssertOutcome::Failed,
-                    Some(route) if route.stamp > request.route.stamp => AssertOutcome::Displaced,
-                    _ => {
-                        self.routes.insert(user, request.route);
-                        AssertOutcome::Current
-                    }
-                };
-                Answer::Assert { bind: request.bind, stamp: request.route.stamp, outcome }
-            }
-            ToCluster::Presence { .. } | ToCluster::Refilled { .. } => return,
-        };
-        self.answers.push(answer);
-    }
-
-    fn bind(&mut self, address: &Address, id: BindId) -> BindOutcome {
-        self.stamps += 1;
-        let stamp = Stamp { generation: 1, counter: self.stamps };
-        let Identity { node, incarnation } = self.identity;
-        let route = Route { stamp, node, incarnation, session: id.session };
-        let before = self.routes.insert(number(address), route);
-        if let Some(before) = before.filter(|before| before.session != id.session) {
-            self.tell_displaced(address, before);
-        }
-        BindOutcome::Bound(Bound {
-            route,
-            window: self.window,
-            ack_timeout_ms: 700,
-            max_heartbeat_s: 0,
-            presence: true,
-        })
-    }
-
-    fn load(&self, request: LoadRequest, ok: bool) -> Answer {
-        let LoadRequest { bind, number: load, address, limit, max_bytes, except, .. } = request;
-        let user = number(&address);
-        let waiting = self.store.iter().filter(|((u, id), _)| *u == user && !except.contains(id));
-        let mut waiting = waiting.map(|(_, message)| message).peekable();
-        let mut messages: Vec<Message> = Vec::new();
-        let mut bytes = 0;
-        while messages.len() < limit as usize
-            && let Some(message) =
-                waiting.next_if(|m| messages.is_empty() || bytes + m.payload.len() <= max_bytes as usize)
-        {
-            bytes += message.payload.len();
-            messages.push(message.clone());
-        }
-        let loaded = Loaded { messages, more: waiting.peek().is_some() };
-        Answer::Load { bind, number: load, result: if ok { Ok(loaded) } else { Err(Failed) } }
-    }
-
     fn answer(&mut self, pick: usize) {
         if !self.answers.is_empty() {
             let answer = self.answers.remove(pick % self.answers.len());
@@ -394,7 +299,7 @@ impl World {
         }
     }
 
-    fn tell_displaced(&mut self, address: &Address, route: Route) {
+    pub(super) fn tell_displaced(&mut self, address: &Address, route: Route) {
         let (reply, _) = oneshot::channel();
         self.sender.command(Command::Displace { key: address.key(), route, reply }).unwrap();
         self.turn();
@@ -418,13 +323,14 @@ impl World {
     /// What must hold at any moment.
     pub(super) fn check(&mut self) {
         let audits: Vec<_> = self.core.connections().flat_map(|c| c.audit()).collect();
+        self.known.retain(|(_, user, id)| self.store.contains_key(&(*user, *id)));
         for audit in &audits {
             let user = number(&audit.address);
             assert!(audit.written.len() <= usize::from(audit.window), "D5: {audit:?}");
-            for (_, _, id) in self.known.iter().filter(|(s, u, _)| (*s, *u) == (audit.session, user)) {
-                let waits = self.store.contains_key(&(user, *id));
-                let forgotten = audit.held && audit.clean && waits && !audit.holds.contains(id);
-                assert!(!forgotten, "D3, D4: {id} waits, and nobody remembers it: {audit:?}");
+            let known = self.known.iter().filter(|(s, u, _)| (*s, *u) == (audit.session, user));
+            for (_, _, id) in known {
+                let forgotten = audit.held && audit.clean && !audit.holds.contains(id);
+                assert!(!forgotten, "D1, D3, D4: {id} waits, and nobody remembers it: {audit:?}");
             }
         }
         let loading = audits.iter().filter(|a| a.loading).count();
@@ -513,24 +419,6 @@ impl World {
     }
 }
 
-fn unavailable() -> BindOutcome {
-    BindOutcome::Refused(Refusal {
-        result: BindResult::Unavailable,
-        retry_after_ms: 10,
-        detail: "nobody is there".to_owned(),
-    })
-}
-
-/// The address, if the question is for the register.
-fn register_operation(question: &ToCluster) -> Option<usize> {
-    match question {
-        ToCluster::Bind(request) => Some(number(&request.address)),
-        ToCluster::Unbind { address, .. } => Some(number(address)),
-        ToCluster::Assert(request) => Some(number(&request.address)),
-        _ => None,
-    }
-}
-
 fn name(user: usize) -> String {
     format!("user-{user}")
 }
@@ -539,6 +427,6 @@ fn address(user: usize) -> Address {
     Address::new(1, &name(user)).unwrap()
 }
 
-fn number(address: &Address) -> usize {
+pub(super) fn number(address: &Address) -> usize {
     address.user.as_str().trim_start_matches("user-").parse().unwrap()
 }

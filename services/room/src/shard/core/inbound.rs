@@ -1,0 +1,140 @@
+//! What comes through the shard's queue: answers, hints and commands.
+
+use super::Core;
+use crate::link::{Answer, BindOutcome, Command, Delivered, Delivery, Inspection, Taken, ToCluster, ToShard};
+use crate::session::{Ended, Now};
+use crate::shard::sweep::Job;
+
+impl Core {
+    /// Something came through the queue.
+    pub(crate) fn handle(&mut self, taken: Taken, now: Now, peer: impl Fn(u32) -> String) {
+        if taken.overflowed {
+            self.env.counters.overflows.add(1);
+            self.begin(Job::Check, now);
+        }
+        self.env.counters.queue_items.add(taken.items.len() as u64);
+        for item in taken.items {
+            match item {
+                ToShard::Answers(answers) => answers.into_iter().for_each(|answer| self.answer(answer, now)),
+                ToShard::Deliver(deliveries, reply) => {
+                    let results = deliveries.iter().map(|delivery| self.deliver(delivery, now)).collect();
+                    // Nobody waits for it any more: the hints were heard all the same.
+                    let _ = reply.send(results);
+                }
+                ToShard::Command(command) => self.command(command, now, &peer),
+            }
+        }
+    }
+
+    fn deliver(&mut self, delivery: &Delivery, now: Now) -> Delivered {
+        let result = self
+            .route_event(&delivery.route, now, |session, t| Ok(session.deliver(delivery, t)))
+            .and_then(Result::ok)
+            .unwrap_or(Delivered::NotHere);
+        match result {
+            Delivered::Pushed => {}
+            Delivered::Deferred => self.env.counters.deferred.add(1),
+            Delivered::NotHere => self.env.counters.not_here.add(1),
+            Delivered::Dropped => self.env.counters.dropped.add(1),
+        }
+        result
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer, now: Now) {
+        match answer {
+            Answer::Bind { bind, address, outcome } => {
+                let route = match &outcome {
+                    BindOutcome::Bound(bound) => Some(bound.route),
+                    BindOutcome::Refused(_) => None,
+                };
+                let known = self.session_event(bind.session, now, |session, t| {
+                    let known = session.has_bind(bind);
+                    session.bind_answered(bind, outcome, t).map(|()| known)
+                });
+                // The session or the bind has ended meanwhile: the route is taken back.
+                if matches!(known, None | Some(Ok(false)))
+                    && let Some(route) = route
+                {
+                    self.env.questions.push_back(ToCluster::Unbind { address, route });
+                }
+            }
+            Answer::Load { bind, number, result } => {
+                self.session_event(bind.session, now, |session, t| {
+                    session.loaded(bind, number, result, t);
+                    Ok(())
+                });
+            }
+            Answer::Check { bind, result } => {
+                self.session_event(bind.session, now, |session, t| {
+                    session.checked(bind, result, t);
+                    Ok(())
+                });
+            }
+            Answer::Ack { bind, id, result } => {
+                self.session_event(bind.session, now, |session, t| {
+                    session.ack_answered(bind, id, result, t);
+                    Ok(())
+                });
+            }
+            Answer::Uplink { session: id, sequence, result, retry_after_ms } => {
+                self.session_event(id, now, |session, t| {
+                    session.uplink_answered(sequence, result, retry_after_ms, t);
+                    Ok(())
+                });
+            }
+            Answer::Assert { bind, stamp, outcome } => {
+                self.session_event(bind.session, now, |session, t| {
+                    session.assert_answered(bind, stamp, outcome, t)
+                });
+            }
+        }
+    }
+
+    pub(super) fn command(&mut self, command: Command, now: Now, peer: &impl Fn(u32) -> String) {
+        match command {
+            Command::Identity(identity) => {
+                if self.env.identity.replace(identity) != Some(identity) {
+                    self.env.epoch += 1;
+                    self.begin(Job::Renew, now);
+                }
+            }
+            Command::Displace { key, route, reply } => {
+                let found = self.route_event(&route, now, |session, t| session.displace(key, &route, t));
+                let _ = reply.send(was_found(found));
+            }
+            Command::Kick { address, route, detail, reply } => {
+                let found = self.route_event(&route, now, |session, t| session.kick(&address, &detail, t));
+                let _ = reply.send(was_found(found));
+            }
+            Command::Inspect { address, route, reply } => {
+                let found = self.route_event(&route, now, |session, t| Ok(session.inspect(&address, t)));
+                let found = found.and_then(Result::ok).flatten();
+                let peer = peer(route.session.index());
+                let _ = reply.send(found.map(|inspection| Inspection { peer, ..inspection }));
+            }
+            Command::Walk(walk) => {
+                self.env.broadcasts.begin(&walk);
+                self.begin(Job::Walk(walk), now);
+            }
+            Command::Refill { refill, slots } => self.begin(Job::Refill { refill, slots }, now),
+            Command::CheckAll => self.begin(Job::Check, now),
+            Command::Drain { within, reason } => {
+                let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+                self.env.draining = Some(reason);
+                self.drained_at = Some((now.ms + u64::from(within_ms), reason));
+                self.begin(Job::SendAway { within_ms }, now);
+            }
+            Command::Resume => {
+                self.env.draining = None;
+                self.drained_at = None;
+                self.sweeps.call_off_leaving();
+            }
+            Command::Stop => self.stop(now),
+        }
+    }
+}
+
+/// A session that has ended by it was there.
+fn was_found(found: Option<Result<bool, Ended>>) -> bool {
+    found.is_some_and(|found| found.unwrap_or(true))
+}

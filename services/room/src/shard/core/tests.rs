@@ -1,0 +1,143 @@
+//! The core alone: what it counts, and what a session costs.
+
+use longline_pb::client;
+use longline_types::{Device, Stamp};
+use longline_wire::{PREFACE, encode};
+
+use super::*;
+use crate::link::{Answer, BindOutcome, Bound, Command, Identity, Loaded, ToCluster};
+
+/// As in the real process: what a session costs depends on it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const NOW: Now = Now { ms: 1000, wall_ms: 1_800_000_000_000 };
+const IDENTITY: Identity = Identity { node: 1, incarnation: 1 };
+
+fn core() -> Core {
+    let config = EngineConfig { max_unauthenticated: 1_000_000, ..EngineConfig::default() };
+    let mut core = Core::new(0, config, Arc::new(Counters::default()), Arc::new(AtomicU64::new(0)), 1);
+    core.command(Command::Identity(IDENTITY), NOW, &|_| String::new());
+    core
+}
+
+/// A session with one bind that has nothing to do.
+fn idle_session(core: &mut Core, number: u64) -> u32 {
+    let index = core.accepted(NOW).unwrap();
+    let user = format!("user-{number:08}");
+    let bind = client::Bind { product: 1, user, ..client::Bind::default() };
+    let hello = client::Hello {
+        device: format!("device-{number:08}-of-36-bytes-as-uuids-"),
+        connection_counter: 1,
+        sdk: "rust/0.1.0".into(),
+        platform: "android 16".into(),
+        binds: vec![bind],
+        ..client::Hello::default()
+    };
+    let mut bytes = PREFACE.to_vec();
+    encode(&hello, &mut bytes).unwrap();
+    core.received(index, &bytes, NOW);
+    while let Some(question) = core.env.questions.pop_front() {
+        let answer = match question {
+            ToCluster::Bind(request) => {
+                let stamp = Stamp { generation: 1, counter: number + 1 };
+                let (node, incarnation) = (IDENTITY.node, IDENTITY.incarnation);
+                let route = Route { stamp, node, incarnation, session: request.bind.session };
+                let (window, ack_timeout_ms, max_heartbeat_s, presence) = (16, 30_000, 0, false);
+                let bound = Bound { route, window, ack_timeout_ms, max_heartbeat_s, presence };
+                assert_eq!(request.device, Device::new(&hello.device, 1));
+                Answer::Bind {
+                    bind: request.bind,
+                    address: request.address,
+                    outcome: BindOutcome::Bound(bound),
+                }
+            }
+            ToCluster::Load(request) => {
+                Answer::Load { bind: request.bind, number: request.number, result: Ok(Loaded::default()) }
+            }
+            other => panic!("{other:?}"),
+        };
+        core.answer(answer, NOW);
+        core.run_loads(NOW);
+    }
+    let unwritten = core.output(index).map_or(0, Output::len);
+    assert!(unwritten > 0, "WELCOME");
+    core.wrote(index, unwritten, NOW);
+    index
+}
+
+#[test]
+fn an_idle_session_owns_no_buffers_and_little_memory() {
+    let mut core = core();
+    let index = idle_session(&mut core, 0);
+    let connection = core.connections.get(index).unwrap();
+    assert!(connection.is_session() && connection.output().is_empty());
+    assert_eq!(connection.partial_input(), 0);
+    let inline = size_of::<Connection>();
+    assert!(inline <= 320, "a connection takes {inline} bytes in its page");
+}
+
+/// Resident bytes of this process.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+#[ignore = "measures the whole process, so it must run alone"]
+fn an_idle_session_takes_at_most_512_bytes_of_resident_memory() {
+    const SESSIONS: u64 = 200_000;
+    let mut core = core();
+    let mut fill = |numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            idle_session(&mut core, number);
+        }
+    };
+    fill(0..10_000);
+    let before = resident();
+    fill(10_000..10_000 + SESSIONS);
+    let each = (resident() - before) / SESSIONS as usize;
+    println!("{each} bytes resident per idle session, {} in its page", size_of::<Connection>());
+    assert!(each <= 512, "{each} bytes");
+}
+
+#[test]
+fn numbers_of_connections_follow_what_becomes_of_them() {
+    let mut core = core();
+    let numbers = |core: &Core| {
+        let counters = &core.env.counters;
+        let room = core.room.load(Ordering::Relaxed);
+        (counters.unauthenticated.read(), counters.sessions.read(), counters.binds.read(), room)
+    };
+    let greeting = core.accepted(NOW).unwrap();
+    assert_eq!(numbers(&core), (1, 0, 0, 1));
+    let session = idle_session(&mut core, 1);
+    assert_eq!(numbers(&core), (1, 1, 1, 2));
+    for index in [greeting, session] {
+        core.lost(index, NOW);
+        core.remove(index);
+    }
+    assert_eq!(numbers(&core), (0, 0, 0, 0));
+    assert!(matches!(core.env.questions.pop_front(), Some(ToCluster::Unbind { .. })));
+}
+
+#[test]
+fn a_backlog_of_questions_stops_what_would_ask_more() {
+    let mut core = core();
+    core.env.config.cluster_backlog = 10;
+    let (links, mut receiver) = crate::link::cluster_channel(1);
+    for number in 0..30 {
+        let address = longline_types::Address::new(1, &format!("u{number}")).unwrap();
+        let route = Route { stamp: Stamp::default(), node: 1, incarnation: 1, session: SessionId(0) };
+        core.env.questions.push_back(ToCluster::Unbind { address, route });
+    }
+    links.try_send(Vec::new()).unwrap();
+    assert!(core.ask(&links), "the links take nothing");
+    let refused = core.accepted(NOW).unwrap();
+    assert_eq!(core.socket_state(refused), SocketState::Leaving);
+    receiver.try_recv().unwrap();
+    assert!(!core.ask(&links));
+    assert_eq!(receiver.try_recv().unwrap().len(), 30);
+    let welcome = core.accepted(NOW).unwrap();
+    assert_eq!(core.socket_state(welcome), SocketState::Open);
+}
