@@ -130,6 +130,9 @@ async fn mysql_is_killed_in_the_middle_of_puts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_put_that_redis_missed_turns_up_though_nobody_repeats_it() {
     let servers = Servers::start().await;
+    let filler = servers.saver().await;
+    filled(&servers).await;
+    filler.stop().await;
     let dead = servers.store().await;
     let address = user(0);
     store_many(&dead, 1, Durability::Synced).await;

@@ -43,6 +43,23 @@ async fn they_survive_a_redis_that_loses_them_before_the_flush_s2() {
     saver.stop().await;
 }
 
+/// Redis is emptied and filled again before the flush, so no later fill would bring the message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_flush_brings_back_what_redis_has_lost_s2() {
+    let servers = Servers::start().await;
+    let filler = servers.saver().await;
+    let store = servers.store().await;
+    let id = store_one(&store, put(&user(0), Durability::Fast)).await.unwrap().id;
+    servers.redis.command(&["FLUSHALL"]).unwrap();
+    filled(&servers).await;
+    assert!(waiting(&store, &user(0)).await.is_empty(), "only the memory of a saver has it");
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    store.run(stop).await;
+    assert!(waiting(&store, &user(0)).await.contains(&id));
+    filler.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ack_before_the_flush_is_final_s2() {
     let servers = Servers::start().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use longline_testkit::{Restart, eventually};
+use longline_testkit::Restart;
 use longline_types::{Durability, MessageState};
 
 use crate::support::*;
@@ -38,19 +38,6 @@ async fn an_emptied_redis_is_refilled_behind_the_scenes_s4() {
         assert!(keys.unwrap().contains(&format!("m{:016x}", id.0)), "{address} is in Redis");
     }
     saver.kill().await;
-}
-
-/// Waits until every slot's mark is the run id of the Redis that runs now.
-async fn filled(servers: &Servers) {
-    let info = servers.redis.command(&["INFO", "server"]).unwrap();
-    let run_id = info.lines().find_map(|l| l.strip_prefix("run_id:")).unwrap().to_owned();
-    let count = format!(
-        "local n = 0 for s = 0, 4095 do if redis.call('GET', 'll:{{' .. s .. '}}:f') == '{run_id}' then n = n + 1 end end return n"
-    );
-    eventually(SOON, "all slots are filled", async || {
-        servers.redis.command(&["EVAL", &count, "0"]).unwrap().starts_with(":4096")
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

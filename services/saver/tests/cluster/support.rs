@@ -8,7 +8,7 @@ use bytes::Bytes;
 use longline_pb::types::{Class, Message};
 use longline_saver::store::cluster::{Cluster, Config};
 use longline_saver::store::{Ack, Load, Put, Store as _, Stored};
-use longline_testkit::{MariaDb, RedisServer, Scratch, eventually_some};
+use longline_testkit::{MariaDb, RedisServer, Scratch, eventually, eventually_some};
 use longline_types::{Address, Durability, Error, MessageId, MessageState, ProductId, now_ms};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -171,4 +171,17 @@ pub(crate) async fn ack(store: &Cluster, address: &Address, id: MessageId) -> Re
 pub(crate) async fn state(store: &Cluster, id: MessageId) -> Option<MessageState> {
     let record = store.message(PRODUCT, id).await.ok()??;
     longline_pb::convert::message_state(record.state)
+}
+
+/// Waits until every slot's mark is the run id of the Redis that runs now.
+pub(crate) async fn filled(servers: &Servers) {
+    let info = servers.redis.command(&["INFO", "server"]).unwrap();
+    let run_id = info.lines().find_map(|l| l.strip_prefix("run_id:")).unwrap().to_owned();
+    let count = format!(
+        "local n = 0 for s = 0, 4095 do if redis.call('GET', 'll:{{' .. s .. '}}:f') == '{run_id}' then n = n + 1 end end return n"
+    );
+    eventually(SOON, "all slots are filled", async || {
+        servers.redis.command(&["EVAL", &count, "0"]).unwrap().starts_with(":4096")
+    })
+    .await;
 }
