@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longline_pb::client;
-use longline_types::{Error, ErrorCode, MessageId, ProductId, TimeMs};
+use longline_types::{Error, ErrorCode, MessageId, ProductId, TimeMs, now_ms};
 use longline_wire::EncodedPush;
 
 use crate::link::{Command, Message, ShardSender};
@@ -28,6 +28,7 @@ pub struct Walk {
     pub push: EncodedPush,
     /// Sessions a second in each shard; none: no limit.
     pub rate_per_shard: Option<f64>,
+    started_at_ms: TimeMs,
     sessions: AtomicU64,
     pushed: AtomicU64,
     acked: AtomicU64,
@@ -43,7 +44,7 @@ pub struct WalkProgress {
     pub sessions: u64,
     /// Of these, pushed to at once; the others load it.
     pub pushed: u64,
-    /// Acknowledged by devices of this room and confirmed by the saver.
+    /// Acknowledged by sessions of this room that stood when the walk began, and confirmed by the saver.
     pub acked: u64,
 }
 
@@ -67,6 +68,7 @@ impl Walk {
             seq: message.broadcast_seq,
             expires_at_ms: message.expires_at_ms,
             push,
+            started_at_ms: now_ms(),
             rate_per_shard: (rate > 0).then(|| f64::from(rate) / shards.max(1) as f64),
             sessions: AtomicU64::new(0),
             pushed: AtomicU64::new(0),
@@ -81,9 +83,12 @@ impl Walk {
         self.pushed.fetch_add(u64::from(pushed), Ordering::Relaxed);
     }
 
-    /// A bind's acknowledgement was confirmed.
-    pub(crate) fn acked(&self) {
-        self.acked.fetch_add(1, Ordering::Relaxed);
+    /// The acknowledgement of a session that was connected at this time was confirmed. Those that came after the walk had begun
+    /// are not counted: they were reached by a load, as users who were offline are.
+    pub(crate) fn acked(&self, connected_at_ms: TimeMs) {
+        if connected_at_ms <= self.started_at_ms {
+            self.acked.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A shard has walked all its sessions.
@@ -203,6 +208,16 @@ mod tests {
         assert_eq!(started.len(), 1);
         assert!(matches!(&started[0], ToShard::Command(Command::Walk(walk)) if walk.seq == 7));
         assert_eq!(walks.progress(ProductId(2), MessageId(7)), None);
+    }
+
+    #[test]
+    fn sessions_that_came_after_the_walk_had_begun_are_not_counted_as_reached_online() {
+        let walks = Walks::default();
+        walks.start(&[], ProductId(1), &broadcast(7), 0).unwrap();
+        let walk = walks.lock().walks[&(ProductId(1), MessageId(7))].clone();
+        walk.acked(walk.started_at_ms - 1);
+        walk.acked(walk.started_at_ms + 1);
+        assert_eq!(walk.progress().acked, 1);
     }
 
     #[test]

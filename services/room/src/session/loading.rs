@@ -154,7 +154,7 @@ impl Session {
             Ok(ended) => {
                 let entry = bind.with_flight(|f| f.confirm(message));
                 if entry.is_some_and(|e| e.broadcast_seq > 0 && ended) {
-                    t.env.broadcasts.acked(message);
+                    t.env.broadcasts.acked(message, self.connected_at_ms);
                 }
             }
             Err(Failed) => {

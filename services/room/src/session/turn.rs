@@ -109,9 +109,9 @@ impl Broadcasts {
         }
     }
 
-    pub(crate) fn acked(&self, id: MessageId) {
+    pub(crate) fn acked(&self, id: MessageId, connected_at_ms: TimeMs) {
         if let Some(walk) = self.walks.get(&id) {
-            walk.acked();
+            walk.acked(connected_at_ms);
         }
     }
 }
