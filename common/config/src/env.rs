@@ -42,10 +42,12 @@ impl Override {
     }
 }
 
-/// The overrides for a role, sorted by name so that errors do not change from start to start.
+/// The overrides for a role, sorted by name so that errors do not change from start to start; but a section's kind comes before
+/// its other keys, which depend on it.
 pub(crate) fn overrides(variables: impl Iterator<Item = (String, String)>, role: &str) -> Vec<Override> {
     let mut found: Vec<Override> = variables.filter_map(|(name, text)| read(name, text, role)).collect();
-    found.sort_by(|a, b| a.variable.cmp(&b.variable));
+    let is_kind = |o: &Override| o.path.last().is_some_and(|key| key == "kind");
+    found.sort_by(|a, b| (!is_kind(a), &a.variable).cmp(&(!is_kind(b), &b.variable)));
     found
 }
 

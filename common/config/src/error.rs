@@ -25,9 +25,9 @@ pub enum ConfigError {
         /// What is wrong and what would be right.
         complaint: String,
     },
-    /// A key that has no default is in neither the file nor the environment.
-    #[error("{0}; set it in a file (--config FILE) or in the environment")]
-    Missing(String),
+    /// The role's defaults cannot be used: a fault of the program.
+    #[error("the defaults are at fault: {0}")]
+    Defaults(String),
     /// A variable of the environment is wrong.
     #[error("environment variable {variable}: {complaint}")]
     Variable {

@@ -2,15 +2,19 @@
 
 use std::path::Path;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::ConfigError;
 use crate::env::{Override, overrides, set};
 use crate::error::complaint;
 
 /// The configuration of a role: defaults, then the file if there is one, then this process's environment (see the crate's page).
-pub fn load<T: DeserializeOwned>(path: Option<&Path>, role: &str) -> Result<T, ConfigError> {
+pub fn load<T: Default + Serialize + DeserializeOwned>(
+    path: Option<&Path>,
+    role: &str,
+) -> Result<T, ConfigError> {
     load_with(
         path,
         role,
@@ -19,17 +23,38 @@ pub fn load<T: DeserializeOwned>(path: Option<&Path>, role: &str) -> Result<T, C
 }
 
 /// [`load`] with these variables in place of the process's environment.
-pub fn load_with<T: DeserializeOwned>(
+pub fn load_with<T: Default + Serialize + DeserializeOwned>(
     path: Option<&Path>,
     role: &str,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<T, ConfigError> {
-    let mut table = path.map(read_file::<T>).transpose()?.unwrap_or_default();
+    let default = Table::try_from(T::default()).map_err(|error| ConfigError::Defaults(error.to_string()))?;
+    let mut given = path.map(read_file::<T>).transpose()?.unwrap_or_default();
     // One by one: what came before is known to be right, so a refusal is this variable's.
     for variable in overrides(variables, role) {
-        table = apply::<T>(table, &variable)?;
+        given = apply::<T>(&default, given, &variable)?;
     }
-    T::deserialize(table).map_err(|error| ConfigError::Missing(error.message().to_owned()))
+    completed(&default, given).try_into().map_err(|error| ConfigError::Defaults(error.message().to_owned()))
+}
+
+/// What is given, and for the rest the role's defaults: a section that is given in part keeps the defaults that the role has
+/// for it, which need not be those of the section's type. A section of several kinds keeps only those of its kind.
+fn completed(default: &Table, given: Table) -> Table {
+    let mut all = default.clone();
+    for (key, value) in given {
+        let value = match (all.get(&key), value) {
+            (Some(Value::Table(default)), Value::Table(given)) if is_same_kind(default, &given) => {
+                Value::Table(completed(default, given))
+            }
+            (_, value) => value,
+        };
+        all.insert(key, value);
+    }
+    all
+}
+
+fn is_same_kind(default: &Table, given: &Table) -> bool {
+    given.get("kind").is_none_or(|kind| default.get("kind") == Some(kind))
 }
 
 /// The file as a table, after a check that all of it fits the type.
@@ -45,16 +70,20 @@ fn read_file<T: DeserializeOwned>(path: &Path) -> Result<Table, ConfigError> {
     toml::from_str(&text).map_err(refuse)
 }
 
-/// The table with the variable's value in its place; as plain text if what TOML makes of it does not fit.
-fn apply<T: DeserializeOwned>(table: Table, variable: &Override) -> Result<Table, ConfigError> {
+/// What is given, with the variable's value in its place; as plain text if what TOML makes of it does not fit.
+fn apply<T: DeserializeOwned>(
+    default: &Table,
+    given: Table,
+    variable: &Override,
+) -> Result<Table, ConfigError> {
     let mut first = None;
     for value in variable.values() {
-        let mut table = table.clone();
+        let mut table = given.clone();
         if !set(&mut table, &variable.path, value) {
             first.get_or_insert_with(|| "part of this path is a value, not a section".to_owned());
             continue;
         }
-        match T::deserialize(table.clone()) {
+        match T::deserialize(completed(default, table.clone())) {
             Ok(_) => return Ok(table),
             Err(error) => {
                 first.get_or_insert_with(|| complaint(error.message(), |key| variable.spell(key)));
@@ -78,12 +107,45 @@ mod tests {
     use super::*;
     use crate::{LogFormat, NodeConfig};
 
-    #[derive(Debug, PartialEq, Default, serde::Deserialize)]
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     #[serde(default, deny_unknown_fields)]
     struct Config {
         node: NodeConfig,
         window: u32,
         label: String,
+        store: Store,
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    #[serde(tag = "kind", rename_all = "lowercase")]
+    enum Store {
+        File(File),
+        Server(Server),
+    }
+
+    #[derive(Debug, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct File {
+        path: String,
+        sync: bool,
+    }
+
+    #[derive(Debug, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Server {
+        address: String,
+    }
+
+    impl Default for Config {
+        fn default() -> Config {
+            let rpc = "127.0.0.1:7700".parse().unwrap();
+            Config {
+                node: NodeConfig { rpc, ..NodeConfig::default() },
+                window: 0,
+                label: String::new(),
+                store: Store::File(File { path: "data".into(), sync: true }),
+            }
+        }
     }
 
     fn with(file: Option<&str>, variables: &[(&str, &str)]) -> Result<Config, String> {
@@ -110,6 +172,24 @@ mod tests {
         assert_eq!((config.node.idc.as_str(), config.node.log.format), ("east", LogFormat::Json));
         assert_eq!(config.node.keepers, ["k:1"]);
         assert_eq!(config.node.shutdown_s, 10);
+    }
+
+    #[test]
+    fn a_section_given_in_part_keeps_the_defaults_of_its_role() {
+        let config = with(Some("[node]\nidc = 'east'"), &[]).unwrap();
+        assert_eq!((config.node.idc.as_str(), config.node.rpc.port()), ("east", 7700));
+        let config = with(None, &[("LONGLINE_NODE__IDC", "east"), ("LONGLINE_STORE__PATH", "x")]).unwrap();
+        assert_eq!((config.node.idc.as_str(), config.node.rpc.port()), ("east", 7700));
+        assert_eq!(config.store, Store::File(File { path: "x".into(), sync: true }));
+    }
+
+    #[test]
+    fn a_section_of_another_kind_has_nothing_of_the_default() {
+        let server = Store::Server(Server { address: "a:1".into() });
+        let file = "[store]\nkind = 'server'\naddress = 'a:1'";
+        assert_eq!(with(Some(file), &[]).unwrap().store, server);
+        let variables = [("LONGLINE_STORE__ADDRESS", "a:1"), ("LONGLINE_STORE__KIND", "server")];
+        assert_eq!(with(None, &variables).unwrap().store, server, "the kind counts first");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) trait Service: Send + Sized + 'static {
     /// What it does.
     const ROLE: Role;
     /// Its configuration.
-    type Config: DeserializeOwned + Serialize + 'static;
+    type Config: Default + DeserializeOwned + Serialize + 'static;
 
     /// What every node has.
     fn node(config: &Self::Config) -> &NodeConfig;
