@@ -198,9 +198,29 @@ async fn a_change_of_a_product_reaches_the_watchers_of_every_saver() {
         let event = event.unwrap().unwrap();
         assert_eq!((event.snapshot, event.products), (false, vec![written.clone()]));
     }
+    let shop = WriteProductRequest {
+        product: Some(Product { name: "shop".to_owned(), ..Product::default() }),
+        expected_revision: 0,
+    };
+    let shop = second.client().write_product(shop).await.unwrap().into_inner();
+    let changed = Product { window: 9, ..written.clone() };
+    let changed = WriteProductRequest { product: Some(changed), expected_revision: written.revision };
+    let written = second.client().write_product(changed).await.unwrap().into_inner();
+    for watch in &mut watches {
+        let mut told = Vec::new();
+        while told.last() != Some(&written) {
+            let event = tokio::time::timeout(SOON, watch.message()).await.unwrap().unwrap().unwrap();
+            assert!(!event.snapshot);
+            told.extend(event.products);
+        }
+        assert_eq!(told, [shop.clone(), written.clone()], "each change once, and nothing else");
+    }
     let late =
         second.client().watch_products(WatchProductsRequest {}).await.unwrap().into_inner().message().await;
-    assert_eq!(late.unwrap().unwrap(), ProductsEvent { snapshot: true, products: vec![written.clone()] });
+    assert_eq!(
+        late.unwrap().unwrap(),
+        ProductsEvent { snapshot: true, products: vec![shop, written.clone()] }
+    );
     let read =
         second.client().read_product(ReadProductRequest { id: written.id }).await.unwrap().into_inner();
     assert_eq!(read, written);

@@ -132,6 +132,7 @@ pub(crate) async fn presence_has_no_sequence(store: &impl Store) {
     let first = presence();
     assert!(!queue(store, first.clone()).await);
     assert!(!queue(store, presence()).await);
+    assert_eq!(store.put_uplinks(vec![presence(), presence()]).await, [Ok(false), Ok(false)], "in one group");
     assert!(queue(store, first).await, "the id tells");
     assert!(!queue(store, uplink(0, 60_000)).await);
     assert!(!queue(store, uplink(0, 60_000)).await, "data without a sequence");
