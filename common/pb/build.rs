@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
-    println!("cargo:rerun-if-changed={}", root.display());
     let packages =
         ["types", "client", "keeper", "register", "saver", "room", "center", "coordinator", "dispatcher"];
     let files: Vec<PathBuf> =
         packages.iter().map(|p| root.join(format!("longline/{p}/v1/{p}.proto"))).collect();
+    for file in &files {
+        println!("cargo:rerun-if-changed={}", file.display());
+    }
     let descriptors = protox::compile(&files, [&root])?;
     tonic_prost_build::configure()
         // Payloads of a batch share one buffer instead of being copied out one by one.

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use longline_auth::ProductKey;
 use longline_products::Product;
 use longline_types::{ErrorCode, now_ms};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::Failure;
 use crate::config::Config;
@@ -36,9 +34,9 @@ pub(crate) fn enabled(product: &Product) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The operators' key. Only its digest is kept.
+/// The operators' key, if one is configured.
 #[derive(Clone)]
-pub(crate) struct AdminKey(Option<[u8; 32]>);
+pub(crate) struct AdminKey(Option<longline_auth::AdminKey>);
 
 /// Why the configured admin key is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -72,21 +70,23 @@ impl AdminKey {
     pub(crate) fn from_config(config: &Config) -> Result<AdminKey, AdminKeyError> {
         match (&config.admin_key_sha256, &config.admin_key_file) {
             (Some(_), Some(_)) => Err(AdminKeyError::Both),
-            (Some(hex), None) => digest_of_hex(hex).map(|d| AdminKey(Some(d))).ok_or(AdminKeyError::NoDigest),
-            (None, Some(path)) => read(path).map(|d| AdminKey(Some(d))),
+            (Some(hex), None) => {
+                let digest = digest_of_hex(hex).ok_or(AdminKeyError::NoDigest)?;
+                Ok(AdminKey(Some(longline_auth::AdminKey::from_sha256(digest))))
+            }
+            (None, Some(path)) => read(path).map(|key| AdminKey(Some(key))),
             (None, None) => Ok(AdminKey(None)),
         }
     }
 
     /// Checks `Authorization: Bearer <admin key>`, in constant time.
     pub(crate) fn check(&self, authorization: Option<&str>) -> Result<(), Failure> {
-        let Some(expected) = self.0 else {
+        let Some(expected) = &self.0 else {
             let message =
                 "no admin key is configured here; set admin_key_sha256 or admin_key_file of the center";
             return Err(Failure::new(ErrorCode::PermissionDenied, "admin_disabled", message));
         };
-        let presented: [u8; 32] = Sha256::digest(bearer(authorization)?).into();
-        if presented.ct_eq(&expected).into() {
+        if expected.matches(bearer(authorization)?) {
             Ok(())
         } else {
             Err(Failure::unauthenticated("the admin key is not valid; product keys do not work here"))
@@ -100,13 +100,11 @@ fn bearer(authorization: Option<&str>) -> Result<&str, Failure> {
     if scheme.eq_ignore_ascii_case("bearer") { Ok(key.trim()) } else { Err(missing()) }
 }
 
-fn read(path: &Path) -> Result<[u8; 32], AdminKeyError> {
+fn read(path: &Path) -> Result<longline_auth::AdminKey, AdminKeyError> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|reason| AdminKeyError::Unreadable { path: shown.clone(), reason })?;
-    let key = text.trim();
-    longline_auth::AdminKey::new(key).map_err(|reason| AdminKeyError::Weak { path: shown, reason })?;
-    Ok(Sha256::digest(key).into())
+    longline_auth::AdminKey::new(text.trim()).map_err(|reason| AdminKeyError::Weak { path: shown, reason })
 }
 
 fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {
@@ -117,6 +115,8 @@ fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     const KEY: &str = "an admin key of some length";

@@ -86,10 +86,14 @@ impl Session {
         if self.uplinks.iter().flat_map(|u| u.iter()).any(|w| w.sequence == uplink.sequence) {
             return; // Its answer will come.
         }
-        let bind = self.binds.by_index(uplink.index).filter(|b| b.is_held());
+        let bind = self.binds.by_index(uplink.index);
         let Some(bind) = bind.filter(|_| uplink.payload.len() <= limits::PAYLOAD) else {
             return answer_uplink(uplink.sequence, UplinkResult::Refused, 0, t);
         };
+        if !bind.is_held() {
+            // Still asked for, or made anew after a lost lease (R4): soon it stands, or the device is told that it does not.
+            return answer_uplink(uplink.sequence, UplinkResult::Retry, RETRY_AFTER_MS, t);
+        }
         let waiting = self.uplinks.get_or_insert_default();
         let bytes = uplink.payload.len() as u64;
         let fits = waiting.len() < usize::from(t.env.config.uplinks_per_session)
