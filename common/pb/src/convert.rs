@@ -55,12 +55,7 @@ impl From<types::Stamp> for t::Stamp {
 
 impl From<t::Route> for types::Route {
     fn from(r: t::Route) -> Self {
-        Self {
-            stamp: Some(r.stamp.into()),
-            node: r.node,
-            incarnation: r.incarnation,
-            session: r.session.0,
-        }
+        Self { stamp: Some(r.stamp.into()), node: r.node, incarnation: r.incarnation, session: r.session.0 }
     }
 }
 
