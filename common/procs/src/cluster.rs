@@ -82,6 +82,13 @@ impl Cluster {
         &mut self.mariadb
     }
 
+    /// The stores that have ended though nobody asked them to.
+    pub fn ended_stores(&mut self) -> anyhow::Result<Vec<&'static str>> {
+        let redis = self.redis.process().exited()?.map(|_| "redis-server");
+        let mariadb = self.mariadb.process().exited()?.map(|_| "mariadbd");
+        Ok(redis.into_iter().chain(mariadb).collect())
+    }
+
     /// The product `demo`.
     pub fn product(&self) -> &Product {
         &self.product

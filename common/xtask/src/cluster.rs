@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Leaves configuration, logs and data where they are at the end.
     #[arg(long)]
     keep: bool,
-    /// Starts a process that has ended again, on the same ports.
+    /// Starts a process of the program that has ended again, on the same ports.
     #[arg(long)]
     restart: bool,
 }
@@ -67,6 +67,11 @@ async fn watch(cluster: &mut Cluster, restart: bool) -> anyhow::Result<()> {
     let mut look = tokio::time::interval(LOOK);
     loop {
         look.tick().await;
+        for store in cluster.ended_stores()? {
+            if told.insert(store.to_owned()) {
+                eprintln!("{store} has ended; it is not started again");
+            }
+        }
         let program = cluster.program().display().to_string();
         for node in cluster.nodes_mut() {
             let Some(status) = node.exited()? else { continue };
