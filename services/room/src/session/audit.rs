@@ -1,8 +1,8 @@
 //! What tests may know of a session.
 
-use longline_types::{Address, MessageId, SessionId};
+use longline_types::{Address, MessageId, SessionId, Stamp};
 
-use super::bind::Inbox;
+use super::bind::{Inbox, Standing};
 use super::{Connection, Env, Phase};
 
 /// One bind, seen from outside.
@@ -10,6 +10,8 @@ use super::{Connection, Env, Phase};
 pub(crate) struct Audit {
     pub(crate) session: SessionId,
     pub(crate) address: Address,
+    /// As the register gave it, if the bind is held.
+    pub(crate) stamp: Option<Stamp>,
     pub(crate) held: bool,
     pub(crate) clean: bool,
     pub(crate) loading: bool,
@@ -26,6 +28,10 @@ impl Connection {
         let audit = session.binds.iter().map(|bind| Audit {
             session: self.id,
             address: bind.address.clone(),
+            stamp: match bind.standing {
+                Standing::Held { stamp, .. } => Some(stamp),
+                _ => None,
+            },
             held: bind.is_held(),
             clean: bind.inbox == Inbox::Clean,
             loading: matches!(bind.inbox, Inbox::Loading { .. }),

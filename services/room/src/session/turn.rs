@@ -149,13 +149,13 @@ impl Turn<'_> {
         wrote
     }
 
-    /// Whether a push of this many bytes may join what the session has not written yet (D5).
+    /// Whether a push of this many bytes may join what the session has not written yet (D5). One that is larger than what is
+    /// left may still go while there is next to nothing before it, or it might never go.
     pub(crate) fn fits(&self, bytes: usize) -> bool {
         let config = &self.env.config;
-        let in_session = self.output.is_empty() || self.output.len() + bytes <= config.output_bytes as usize;
-        let in_shard =
-            self.env.output_bytes == 0 || self.env.output_bytes + bytes <= config.shard_output_bytes as usize;
-        in_session && in_shard
+        let fits = |unwritten: usize, most: usize| unwritten + bytes <= most || unwritten <= most / 8;
+        fits(self.output.len(), config.output_bytes as usize)
+            && fits(self.env.output_bytes, config.shard_output_bytes as usize)
     }
 
     pub(crate) fn ask(&mut self, question: ToCluster) {

@@ -36,13 +36,6 @@ pub(crate) struct Core {
     stopping: bool,
 }
 
-/// What the shard wants to do next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Next {
-    /// Wait at most this long for sockets or commands.
-    pub(crate) within_ms: u64,
-}
-
 impl Core {
     pub(crate) fn new(
         shard: u8,
@@ -164,8 +157,9 @@ impl Core {
         }
     }
 
-    /// Does what time and room allow: timers, sweeps, loads. Says how long there is nothing more to do.
-    pub(crate) fn turn(&mut self, now: Now) -> Next {
+    /// Does what time and room allow: timers, sweeps, loads. Says for how many milliseconds there is nothing more to do, unless
+    /// something comes.
+    pub(crate) fn turn(&mut self, now: Now) -> u64 {
         let counters = Arc::clone(&self.env.counters);
         counters.turns.add(1);
         self.run_timers(now);
@@ -176,12 +170,11 @@ impl Core {
         self.run_loads(now);
         counters.output_bytes.set(self.env.output_bytes as u64);
         counters.load_line.set(self.env.load_line.len() as u64);
-        let within_ms = match pace {
+        match pace {
             Pace::Busy => 0,
             Pace::Waiting => 10,
             Pace::Idle => self.wheel.quiet_ms(now.ms, 16),
-        };
-        Next { within_ms }
+        }
     }
 
     /// The process was paused until now: what came meanwhile has not been read yet.

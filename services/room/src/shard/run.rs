@@ -126,7 +126,7 @@ impl Shard {
         let sockets = &self.sockets;
         let peer = |index| sockets.peer(index).map_or_else(String::new, |peer| peer.to_string());
         self.core.handle(taken, now, peer);
-        let next = self.core.turn(now);
+        let quiet_ms = self.core.turn(now);
         self.write(now);
         let asks_left = self.core.ask(&self.wiring.links);
         self.wiring.counters.connections.set(self.core.len().into());
@@ -135,7 +135,7 @@ impl Shard {
         }
         let accept = self.accept_at.map(|at| at.saturating_sub(now.ms));
         let ask = asks_left.then_some(ASK_AGAIN_MS);
-        accept.into_iter().chain(ask).fold(next.within_ms, u64::min)
+        accept.into_iter().chain(ask).fold(quiet_ms, u64::min)
     }
 
     fn accept(&mut self, now: Now) {

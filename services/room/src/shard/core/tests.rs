@@ -1,11 +1,13 @@
 //! The core alone: what it counts, and what a session costs.
 
 use longline_pb::client;
-use longline_types::{Device, Stamp};
+use longline_types::Stamp;
 use longline_wire::{PREFACE, encode};
 
 use super::*;
-use crate::link::{Answer, BindOutcome, Bound, Command, Identity, Loaded, ToCluster};
+use crate::link::{
+    Answer, BindOutcome, BindProof, BindRequest, Bound, Command, Identity, LoadRequest, Loaded, ToCluster,
+};
 
 /// As in the real process: what a session costs depends on it.
 #[global_allocator]
@@ -21,11 +23,10 @@ fn core() -> Core {
     core
 }
 
-/// A session with one bind that has nothing to do.
-fn idle_session(core: &mut Core, number: u64) -> u32 {
+/// A connection that has sent its HELLO.
+fn greeted(core: &mut Core, number: u64) -> u32 {
     let index = core.accepted(NOW).unwrap();
-    let user = format!("user-{number:08}");
-    let bind = client::Bind { product: 1, user, ..client::Bind::default() };
+    let bind = client::Bind { product: 1, user: format!("user-{number:08}"), ..client::Bind::default() };
     let hello = client::Hello {
         device: format!("device-{number:08}-of-36-bytes-as-uuids-"),
         connection_counter: 1,
@@ -37,33 +38,84 @@ fn idle_session(core: &mut Core, number: u64) -> u32 {
     let mut bytes = PREFACE.to_vec();
     encode(&hello, &mut bytes).unwrap();
     core.received(index, &bytes, NOW);
-    while let Some(question) = core.env.questions.pop_front() {
-        let answer = match question {
-            ToCluster::Bind(request) => {
-                let stamp = Stamp { generation: 1, counter: number + 1 };
-                let (node, incarnation) = (IDENTITY.node, IDENTITY.incarnation);
-                let route = Route { stamp, node, incarnation, session: request.bind.session };
-                let (window, ack_timeout_ms, max_heartbeat_s, presence) = (16, 30_000, 0, false);
-                let bound = Bound { route, window, ack_timeout_ms, max_heartbeat_s, presence };
-                assert_eq!(request.device, Device::new(&hello.device, 1));
-                Answer::Bind {
-                    bind: request.bind,
-                    address: request.address,
-                    outcome: BindOutcome::Bound(bound),
-                }
-            }
-            ToCluster::Load(request) => {
-                Answer::Load { bind: request.bind, number: request.number, result: Ok(Loaded::default()) }
-            }
-            other => panic!("{other:?}"),
-        };
-        core.answer(answer, NOW);
-        core.run_loads(NOW);
+    index
+}
+
+/// The answer to a bind of the latest room.
+fn bound(request: BindRequest, identity: Identity) -> Answer {
+    let route = Route {
+        stamp: Stamp { generation: 1, counter: 1 },
+        node: identity.node,
+        incarnation: identity.incarnation,
+        session: request.bind.session,
+    };
+    let (window, ack_timeout_ms, max_heartbeat_s, presence) = (16, 30_000, 0, false);
+    let bound = Bound { route, window, ack_timeout_ms, max_heartbeat_s, presence };
+    Answer::Bind { bind: request.bind, address: request.address, outcome: BindOutcome::Bound(bound) }
+}
+
+/// The only question there is, which is a bind.
+fn asked_bind(core: &mut Core) -> BindRequest {
+    match core.env.questions.pop_front() {
+        Some(ToCluster::Bind(request)) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A session with one bind that has nothing to do.
+fn idle_session(core: &mut Core, number: u64) -> u32 {
+    let index = greeted(core, number);
+    let request = asked_bind(core);
+    core.answer(bound(request, IDENTITY), NOW);
+    core.run_loads(NOW);
+    match core.env.questions.pop_front() {
+        Some(ToCluster::Load(LoadRequest { bind, number, .. })) => {
+            core.answer(Answer::Load { bind, number, result: Ok(Loaded::default()) }, NOW);
+        }
+        other => panic!("{other:?}"),
     }
     let unwritten = core.output(index).map_or(0, Output::len);
     assert!(unwritten > 0, "WELCOME");
     core.wrote(index, unwritten, NOW);
     index
+}
+
+fn joined_anew(core: &mut Core) -> Identity {
+    let identity = Identity { node: 1, incarnation: 2 };
+    core.command(Command::Identity(identity), NOW, &|_| String::new());
+    identity
+}
+
+fn finish_sweeps(core: &mut Core) {
+    while core.run_sweeps(NOW) != Pace::Idle {}
+}
+
+#[test]
+fn a_bind_that_was_made_under_the_new_incarnation_is_not_made_again_r4() {
+    let mut core = core();
+    greeted(&mut core, 1);
+    let request = asked_bind(&mut core);
+    let identity = joined_anew(&mut core);
+    core.answer(bound(request, identity), NOW);
+    finish_sweeps(&mut core);
+    let again = core.env.questions.iter().filter(|q| matches!(q, ToCluster::Bind(_))).count();
+    assert_eq!(again, 0, "its route would stay behind if the session ended before the answer");
+}
+
+#[test]
+fn a_bind_that_was_made_under_the_old_incarnation_is_made_again_without_its_token_r4() {
+    let mut core = core();
+    idle_session(&mut core, 1);
+    greeted(&mut core, 2);
+    let late = asked_bind(&mut core);
+    joined_anew(&mut core);
+    finish_sweeps(&mut core);
+    let held = asked_bind(&mut core);
+    assert_eq!((held.bind.session.index(), held.proof), (0, BindProof::Held));
+    core.answer(bound(late, IDENTITY), NOW);
+    let late = asked_bind(&mut core);
+    assert_eq!((late.bind.session.index(), late.proof), (1, BindProof::Held));
+    assert!(core.env.questions.is_empty() && core.env.load_line.is_empty(), "nothing is loaded before");
 }
 
 #[test]
