@@ -39,7 +39,7 @@ pub trait Store: Send + Sync + 'static {
     /// Per item: a key used before (S1) gives the id of the first try and its state now, or `Conflict` if the digest differs; an
     /// id that is stored already is a repeat likewise (`Conflict` if it is another address's). Then the collapse key (S3: the
     /// higher id wins, the loser ends as COLLAPSED, also if the loser is the new one), then the inbox limit (the lowest ids
-    /// beyond it end as OVERFLOWED). Items of one group that concern one address act in the order given. `saver` is the number
+    /// beyond it end as OVERFLOWED). Collapse keys act in the order given; inbox limits may act after all of the group's. `saver` is the number
     /// of the storing node, for the message's history.
     fn put(&self, group: Vec<Put>, saver: u32) -> impl Future<Output = Vec<Result<Stored, Error>>> + Send;
 
