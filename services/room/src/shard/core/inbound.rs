@@ -26,7 +26,7 @@ impl Core {
         }
     }
 
-    fn deliver(&mut self, delivery: &Delivery, now: Now) -> Delivered {
+    pub(super) fn deliver(&mut self, delivery: &Delivery, now: Now) -> Delivered {
         let result = self
             .route_event(&delivery.route, now, |session, t| Ok(session.deliver(delivery, t)))
             .and_then(Result::ok)

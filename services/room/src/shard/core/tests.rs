@@ -1,12 +1,13 @@
 //! The core alone: what it counts, and what a session costs.
 
 use longline_pb::client;
-use longline_types::Stamp;
+use longline_types::{Address, Class, MessageId, Stamp};
 use longline_wire::{PREFACE, encode};
 
 use super::*;
 use crate::link::{
-    Answer, BindOutcome, BindProof, BindRequest, Bound, Command, Identity, LoadRequest, Loaded, ToCluster,
+    Answer, BindOutcome, BindProof, BindRequest, Bound, Command, Delivered, Delivery, Identity, LoadRequest,
+    Loaded, Message, ToCluster,
 };
 
 /// As in the real process: what a session costs depends on it.
@@ -179,7 +180,7 @@ fn a_backlog_of_questions_stops_what_would_ask_more() {
     core.env.config.cluster_backlog = 10;
     let (links, mut receiver) = crate::link::cluster_channel(1);
     for number in 0..30 {
-        let address = longline_types::Address::new(1, &format!("u{number}")).unwrap();
+        let address = Address::new(1, &format!("u{number}")).unwrap();
         let route = Route { stamp: Stamp::default(), node: 1, incarnation: 1, session: SessionId(0) };
         core.env.questions.push_back(ToCluster::Unbind { address, route });
     }
@@ -192,4 +193,55 @@ fn a_backlog_of_questions_stops_what_would_ask_more() {
     assert_eq!(receiver.try_recv().unwrap().len(), 30);
     let welcome = core.accepted(NOW).unwrap();
     assert_eq!(core.socket_state(welcome), SocketState::Open);
+}
+
+/// Results of large messages, delivered one by one to a session whose socket takes nothing.
+fn delivered(core: &mut Core, index: u32, user: u64, ids: std::ops::Range<u64>) -> Vec<Delivered> {
+    let session = core.connections.get(index).unwrap().id();
+    let (node, incarnation) = (IDENTITY.node, IDENTITY.incarnation);
+    let route = Route { stamp: Stamp { generation: 1, counter: 1 }, node, incarnation, session };
+    let address = Address::new(1, &format!("user-{user:08}")).unwrap();
+    let deliver = |id| {
+        let message = Message {
+            id: MessageId(id),
+            payload: vec![0; 3000].into(),
+            sent_at_ms: 1,
+            expires_at_ms: u64::MAX,
+            class: Class::Durable,
+            broadcast_seq: 0,
+            redelivered: false,
+        };
+        core.deliver(&Delivery { address: address.clone(), route, message }, NOW)
+    };
+    ids.map(deliver).collect()
+}
+
+#[test]
+fn unwritten_bytes_are_bounded_in_the_session_and_in_the_shard_d5() {
+    use Delivered::{Deferred, Pushed};
+    let mut core = core();
+    core.env.config.output_bytes = 10_000;
+    core.env.config.shard_output_bytes = 14_000;
+    let (first, second) = (idle_session(&mut core, 1), idle_session(&mut core, 2));
+    assert_eq!(delivered(&mut core, first, 1, 0..5), [Pushed, Pushed, Pushed, Deferred, Deferred]);
+    assert_eq!(delivered(&mut core, second, 2, 5..8), [Pushed, Deferred, Deferred]);
+    let unwritten = core.output(first).map_or(0, Output::len);
+    core.wrote(first, unwritten, NOW);
+    core.run_loads(NOW);
+    let loads = core.env.questions.iter().filter(|q| matches!(q, ToCluster::Load(_))).count();
+    assert_eq!(loads, 1, "who has space again loads what was deferred");
+}
+
+#[test]
+fn an_acknowledgement_that_is_repeated_asks_nothing_more() {
+    let mut core = core();
+    let index = idle_session(&mut core, 1);
+    assert_eq!(delivered(&mut core, index, 1, 7..8), [Delivered::Pushed]);
+    let mut ack = Vec::new();
+    encode(&client::Ack { index: 0, ids: vec![7, 7] }, &mut ack).unwrap();
+    core.received(index, &ack, NOW);
+    core.received(index, &ack, NOW);
+    assert!(matches!(core.env.questions.pop_front(), Some(ToCluster::Ack { id: MessageId(7), .. })));
+    assert!(core.env.questions.is_empty());
+    assert_eq!((core.env.counters.acks.read(), core.env.counters.foreign_acks.read()), (1, 0));
 }
