@@ -14,6 +14,7 @@
 
 pub mod cluster;
 mod records;
+mod schema;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod suite;

@@ -7,6 +7,8 @@ use sqlx::mysql::{MySql, MySqlArguments, MySqlPool, MySqlPoolOptions};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Executor};
 
+use crate::store::schema;
+
 /// Rows per statement. Each number is a statement that has to be prepared, so there are few.
 const LADDER: [usize; 5] = [256, 64, 16, 4, 1];
 /// Most bytes of values in a statement of several rows.
@@ -15,8 +17,6 @@ const STATEMENT_BYTES: usize = 1 << 20;
 const MIGRATION_TURN_S: i64 = 300;
 /// Tries of a transaction that another one got in the way of.
 pub(super) const TRIES: u32 = 8;
-
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/mysql");
 
 /// A query over one or many rows.
 pub(super) type MyQuery<'q> = Query<'q, MySql, MySqlArguments>;
@@ -81,7 +81,7 @@ impl Sql {
         if locked != Some(1) {
             tracing::warn!("another saver has been changing the schema for long; going on beside it");
         }
-        let migrated = MIGRATOR.run(&self.pool).await;
+        let migrated = schema::MYSQL.run(&self.pool).await;
         // The lock would go with the connection; but that goes back into the pool.
         sqlx::query("SELECT RELEASE_LOCK(CONCAT('longline ', DATABASE()))").execute(&mut *connection).await?;
         migrated

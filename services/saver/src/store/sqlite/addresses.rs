@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use longline_types::{Address, Error};
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{FromRow, Row};
 
 use super::sql::{corrupt, int, json, unsigned};
 use crate::store::Ack;
@@ -169,13 +170,23 @@ fn parse(acked: &str) -> sqlx::Result<BTreeSet<u64>> {
     serde_json::from_str(acked).map_err(corrupt)
 }
 
-#[derive(sqlx::FromRow)]
 struct Raw {
     /// NULL: never loaded.
     floor: Option<i64>,
     acked: Option<String>,
     active: i64,
     last: i64,
+}
+
+impl FromRow<'_, SqliteRow> for Raw {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Raw> {
+        Ok(Raw {
+            floor: row.try_get("floor")?,
+            acked: row.try_get("acked")?,
+            active: row.try_get("active")?,
+            last: row.try_get("last")?,
+        })
+    }
 }
 
 impl From<Raw> for Broadcasts {

@@ -31,13 +31,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{
     Account, Ack, Check, Claim, FinishUplink, Inbox, Load, Loaded, Put, PutBroadcast, PutUplink, Recalled,
-    Report, Store, Stored, StoredBroadcast, fail_all,
+    Report, Store, Stored, StoredBroadcast, fail_all, schema,
 };
 use puts::NewMessage;
 use sql::unavailable;
 use writer::{Job, Writer};
-
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Readers at once; each is a thread with a connection.
 const READERS: u32 = 4;
@@ -92,7 +90,7 @@ impl Sqlite {
 /// Brings the schema up to date.
 async fn migrate(options: SqliteConnectOptions) -> anyhow::Result<()> {
     let connection = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-    let migrated = MIGRATOR.run(&connection).await;
+    let migrated = schema::SQLITE.run(&connection).await;
     connection.close().await;
     Ok(migrated?)
 }
