@@ -8,6 +8,8 @@ use anyhow::{Context as _, ensure};
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    // Set since we are run by `cargo run`; cargo-machete would take it for a sign that it is.
+    cargo.env_remove("CARGO_PKG_NAME");
     cargo
 }
 
