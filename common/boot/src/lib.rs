@@ -11,6 +11,7 @@ mod log;
 mod panics;
 mod parts;
 mod run;
+mod usage;
 
 pub use health::{Health, Readiness};
 pub use parts::Parts;

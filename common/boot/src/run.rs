@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use longline_config::{LogConfig, NodeConfig};
-use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
+use crate::usage::Usage;
 use crate::{Health, limits, log, panics};
 
 /// How a process starts.
@@ -137,7 +137,7 @@ fn process_metrics(registry: &Registry, open_files: Option<u64>) -> anyhow::Resu
         "How many files, and so connections, may be open; -1 without limit",
     )?;
     limit.set(open_files.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX)));
-    registry.register(Box::new(ProcessCollector::for_self()))?;
+    registry.register(Box::new(Usage::new()?))?;
     registry.register(Box::new(limit))?;
     registry.register(Box::new(panics.clone()))?;
     Ok(panics)

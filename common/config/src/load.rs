@@ -34,7 +34,7 @@ pub fn load_with<T: Default + Serialize + DeserializeOwned>(
     for variable in overrides(variables, role) {
         given = apply::<T>(&default, given, &variable)?;
     }
-    completed(&default, given).try_into().map_err(|error| ConfigError::Defaults(error.message().to_owned()))
+    read(&completed(&default, given)).map_err(|error| ConfigError::Defaults(error.message().to_owned()))
 }
 
 /// What is given, and for the rest the role's defaults: a section that is given in part keeps the defaults that the role has
@@ -70,6 +70,11 @@ fn read_file<T: DeserializeOwned>(path: &Path) -> Result<Table, ConfigError> {
     toml::from_str(&text).map_err(refuse)
 }
 
+/// By way of text, as files are read: code for one way of reading each configuration is enough.
+fn read<T: DeserializeOwned>(table: &Table) -> Result<T, toml::de::Error> {
+    toml::from_str(&table.to_string())
+}
+
 /// What is given, with the variable's value in its place; as plain text if what TOML makes of it does not fit.
 fn apply<T: DeserializeOwned>(
     default: &Table,
@@ -83,7 +88,7 @@ fn apply<T: DeserializeOwned>(
             first.get_or_insert_with(|| "part of this path is a value, not a section".to_owned());
             continue;
         }
-        match T::deserialize(completed(default, table.clone())) {
+        match read::<T>(&completed(default, table.clone())) {
             Ok(_) => return Ok(table),
             Err(error) => {
                 first.get_or_insert_with(|| complaint(error.message(), |key| variable.spell(key)));

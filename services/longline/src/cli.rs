@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+use toml::Table;
 
 use crate::{listen, push, role, standalone};
 
@@ -70,9 +71,9 @@ fn tool(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
 
 /// Prints the configuration that takes effect.
 pub(crate) fn print_config(config: &impl Serialize) -> ExitCode {
-    match toml::to_string(config) {
-        Ok(text) => {
-            print!("{text}");
+    match Table::try_from(config) {
+        Ok(table) => {
+            print!("{table}");
             ExitCode::SUCCESS
         }
         Err(error) => failed(&error.into()),
