@@ -1,0 +1,1 @@
+//! A deliberately faulty server, to see that the load tester catches it.

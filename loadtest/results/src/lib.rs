@@ -1,0 +1,1 @@
+//! What a run of the load tester found: run.json, figures, comparison, the HTML report.

@@ -1,0 +1,1 @@
+//! The scenario file of the load tester: types, parsing, checks.

@@ -1,0 +1,1 @@
+//! The simulated devices of the load tester: one epoll loop a thread.

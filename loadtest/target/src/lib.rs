@@ -1,0 +1,1 @@
+//! The system under load: started on this machine or pointed at, and watched.

@@ -1,0 +1,1 @@
+//! What the load tester sends: unicasts and broadcasts, open or closed loop.

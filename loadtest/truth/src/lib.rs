@@ -1,0 +1,1 @@
+//! What the load tester knows of every message: ledger, latencies, verdict.
