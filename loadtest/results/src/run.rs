@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::{evaluate, own_cost};
 use crate::{Figures, Leg, OwnCost, Ratios, ReadError, Verdict};
 
 /// The form of `run.json` that this version writes and reads.
@@ -116,6 +117,15 @@ pub struct Death {
 }
 
 impl Run {
+    /// Works the figures, the ratios and the own cost out of the legs and keeps them. Call it once, when the legs are whole.
+    pub fn conclude(&mut self) {
+        let outcome = evaluate(&self.legs);
+        self.figures = outcome.figures;
+        self.reference = outcome.reference;
+        self.ratios = outcome.ratios;
+        self.own = own_cost(&self.legs, &self.agents);
+    }
+
     /// The text of `run.json`.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("keys are strings and numbers are numbers");

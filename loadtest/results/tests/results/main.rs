@@ -1,0 +1,5 @@
+//! Tests of what a run is turned into, on runs that were never run.
+
+mod figures;
+mod made_up;
+mod schema;
