@@ -58,8 +58,8 @@ fn unknown_name(message: &str) -> Option<(&str, Vec<&str>)> {
     Some((unknown, rest.split('`').skip(1).step_by(2).collect()))
 }
 
-/// The known name with the fewest edits, if these are few for its length.
-fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+/// The known name with the fewest edits, if these are few for its length: for a complaint about a name that is not known.
+pub fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
     let (edits, name) = known.iter().map(|k| (edits(unknown, k), *k)).min_by_key(|(edits, _)| *edits)?;
     (edits <= name.chars().count().div_ceil(2)).then_some(name)
 }

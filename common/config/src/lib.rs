@@ -18,6 +18,6 @@ mod load;
 mod node;
 
 pub use env::TOOL_VARIABLES;
-pub use error::ConfigError;
+pub use error::{ConfigError, nearest};
 pub use load::{load, load_with};
 pub use node::{LogConfig, LogFormat, NodeConfig, Unreachable};

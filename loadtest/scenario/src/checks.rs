@@ -1,0 +1,104 @@
+//! What sections ask of each other.
+
+use crate::error::{Fault, Place};
+use crate::{LocalAgents, Route, Scenario, Servers, StormKind};
+
+/// Checks what no section can check alone; `place` says where a key was given.
+pub(crate) fn check(scenario: &Scenario, place: impl Fn(&str) -> Place) -> Result<(), Fault> {
+    let complaints = [agents, broadcast, storm, external, reference];
+    match complaints.iter().find_map(|complaint| complaint(scenario)) {
+        Some((path, reason)) => Err(Fault::new(place(path), reason)),
+        None => Ok(()),
+    }
+}
+
+/// The key to blame, and why.
+type Complaint = (&'static str, String);
+
+fn agents(scenario: &Scenario) -> Option<Complaint> {
+    let agents = &scenario.agents;
+    (agents.local == LocalAgents::Count(0) && agents.remote.is_empty())
+        .then(|| ("agents.local", "agents.local is 0 and there are no remote agents: nobody connects".into()))
+}
+
+fn broadcast(scenario: &Scenario) -> Option<Complaint> {
+    let broadcast = scenario.broadcast?;
+    let measured_s = scenario.phases.measured_s;
+    (broadcast.times(&scenario.phases).next().is_none()).then(|| {
+        let reason = format!(
+            "broadcast.every_s is {}, and the first broadcast goes out after half of it: never in a measured phase of {measured_s} s",
+            broadcast.every_s
+        );
+        ("broadcast.every_s", reason)
+    })
+}
+
+fn storm(scenario: &Scenario) -> Option<Complaint> {
+    let storm = scenario.storm?;
+    let measured_s = scenario.phases.measured_s;
+    if storm.at_s >= measured_s {
+        let reason = format!("storm.at_s is {}, after a measured phase of {measured_s} s", storm.at_s);
+        return Some(("storm.at_s", reason));
+    }
+    if storm.kind != StormKind::KillRoom {
+        return None;
+    }
+    let reason = match scenario.servers {
+        Servers::Cluster { counts, .. } if counts.rooms >= 2 => return None,
+        Servers::Cluster { .. } => {
+            "storm.kind \"kill_room\" needs servers.rooms of at least 2: with one room nobody could come back"
+        }
+        Servers::Standalone(_) => {
+            "storm.kind \"kill_room\" needs servers.mode = \"cluster\": a standalone room is the whole system"
+        }
+        Servers::External(_) => {
+            "storm.kind \"kill_room\" needs servers.mode = \"cluster\": a room of external servers cannot be killed"
+        }
+    };
+    Some(("storm.kind", reason.into()))
+}
+
+fn external(scenario: &Scenario) -> Option<Complaint> {
+    let Servers::External(external) = &scenario.servers else { return None };
+    if scenario.devices.route == Route::Rooms {
+        let reason = "devices.route \"rooms\" is for servers that are started for the run: the rooms of external ones are not known";
+        return Some(("devices.route", reason.into()));
+    }
+    if external.admin_key.is_some() {
+        return None;
+    }
+    if scenario.devices.tokens {
+        return Some((
+            "devices.tokens",
+            "devices.tokens needs servers.admin_key to set the token key".into(),
+        ));
+    }
+    scenario.uplink.map(|_| ("uplink", "[uplink] needs servers.admin_key to set the product's route".into()))
+}
+
+/// The reference keeps nothing: what is sent to a device that is away is gone, and uplinks have no taker.
+fn reference(scenario: &Scenario) -> Option<Complaint> {
+    scenario.reference?;
+    let complaint = |reason: &str| Some(("reference", reason.to_owned()));
+    if matches!(scenario.servers, Servers::External(_)) {
+        return complaint(
+            "[reference] needs servers that are started for the run: beside external ones its ratios mean nothing",
+        );
+    }
+    let sends = scenario.unicast.is_some() || scenario.broadcast.is_some();
+    match scenario {
+        Scenario { churn: Some(_), .. } => {
+            complaint("[reference] excludes [churn]: the reference keeps no messages for those who are away")
+        }
+        Scenario { uplink: Some(_), .. } => {
+            complaint("[reference] excludes [uplink]: the reference takes none")
+        }
+        Scenario { hostile: Some(_), .. } => {
+            complaint("[reference] excludes [hostile]: the reference does not defend itself")
+        }
+        Scenario { storm: Some(storm), .. } if sends || storm.kind == StormKind::KillRoom => complaint(
+            "[reference] excludes [storm] with messages or a killed room: the reference keeps no messages and has no second room",
+        ),
+        _ => None,
+    }
+}

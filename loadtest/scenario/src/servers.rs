@@ -1,0 +1,199 @@
+//! `[servers]`: the system under load.
+
+use std::collections::BTreeMap;
+
+use longline_types::Role;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::error::Fault;
+use crate::scenario::Machine;
+use crate::section::{Given, Section};
+use crate::tree::Value;
+
+/// The system under load.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "lowercase")]
+pub enum Servers {
+    /// One process with every role in it and SQLite below, started for the run.
+    Standalone(Local),
+    /// Processes of every role with a Redis and a MariaDB, started for the run.
+    Cluster {
+        /// How many of each.
+        #[serde(flatten)]
+        counts: Counts,
+        /// Where and with which settings.
+        #[serde(flatten)]
+        local: Local,
+    },
+    /// A system that runs already and is only pointed at.
+    External(External),
+}
+
+/// How the servers run that are started for the run.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
+pub struct Local {
+    /// The cores that all of them are pinned to, numbered as the kernel does; empty: not pinned.
+    #[serde(default)]
+    pub cores: Vec<usize>,
+    /// By role name, what is laid over its configuration: `{"room": {"engine": {"check_s": 2}}}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, Table>,
+}
+
+/// Processes per role; the keeper is always one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counts {
+    /// Gateways.
+    pub rooms: usize,
+    /// Of routes.
+    pub registers: usize,
+    /// Of storage.
+    pub savers: usize,
+    /// Of the API.
+    pub centers: usize,
+    /// Of uplink and presence.
+    pub coordinators: usize,
+    /// Of those who choose rooms.
+    pub dispatchers: usize,
+}
+
+/// Where a system that runs already is, and what it lets the tester do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct External {
+    /// URLs of the centers, at least one.
+    pub api: Vec<String>,
+    /// URL of a dispatcher.
+    pub dispatcher: String,
+    /// The product whose users the devices are.
+    pub product: u32,
+    /// Its key.
+    pub key: String,
+    /// The operator's key, for what changes the product: uplink routes and user tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_key: Option<String>,
+}
+
+impl Counts {
+    /// As many as of this role; one keeper.
+    pub fn of(&self, role: Role) -> usize {
+        match role {
+            Role::Keeper => 1,
+            Role::Register => self.registers,
+            Role::Saver => self.savers,
+            Role::Coordinator => self.coordinators,
+            Role::Center => self.centers,
+            Role::Dispatcher => self.dispatchers,
+            Role::Room => self.rooms,
+        }
+    }
+}
+
+impl External {
+    /// The `--set` that points a scenario at this system, whatever servers its file names.
+    pub fn to_set(&self) -> String {
+        let mut keys = vec![
+            "mode = \"external\"".to_owned(),
+            format!("api = {}", toml::Value::from(self.api.clone())),
+            format!("dispatcher = {}", toml::Value::from(self.dispatcher.clone())),
+            format!("product = {}", self.product),
+            format!("key = {}", toml::Value::from(self.key.clone())),
+        ];
+        keys.extend(self.admin_key.clone().map(|key| format!("admin_key = {}", toml::Value::from(key))));
+        format!("servers={{ {} }}", keys.join(", "))
+    }
+}
+
+impl Servers {
+    /// How many rooms there are, if that is known.
+    pub fn rooms(&self) -> Option<usize> {
+        match self {
+            Servers::Standalone(_) => Some(1),
+            Servers::Cluster { counts, .. } => Some(counts.rooms),
+            Servers::External(_) => None,
+        }
+    }
+
+    pub(crate) fn read(section: &Section<'_>, machine: &Machine) -> Result<Servers, Fault> {
+        const MODES: [(&str, Mode); 3] =
+            [("standalone", Mode::Standalone), ("cluster", Mode::Cluster), ("external", Mode::External)];
+        let mode = section.or("mode", Mode::Standalone, |given| given.choice(&MODES))?;
+        if mode != Mode::Cluster {
+            section.refuse(&COUNTS, "is for mode = \"cluster\" only")?;
+        }
+        if mode == Mode::External {
+            section.refuse(&LOCAL, "is for servers that are started for the run, not for external ones")?;
+            return Ok(Servers::External(external(section)?));
+        }
+        section.refuse(&EXTERNAL, "is for mode = \"external\" only")?;
+        let cores = section.or("cores", Vec::new(), |given| machine.read_cores(&given))?;
+        let local = Local { cores, settings: settings(&section.section_or_empty("settings")?)? };
+        match mode {
+            Mode::Cluster => Ok(Servers::Cluster { counts: counts(section)?, local }),
+            _ => Ok(Servers::Standalone(local)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Standalone,
+    Cluster,
+    External,
+}
+
+const COUNTS: [&str; 6] = ["rooms", "registers", "savers", "centers", "coordinators", "dispatchers"];
+const LOCAL: [&str; 2] = ["cores", "settings"];
+const EXTERNAL: [&str; 5] = ["api", "dispatcher", "product", "key", "admin_key"];
+/// Processes of one role.
+const MOST: usize = 1000;
+
+fn counts(section: &Section<'_>) -> Result<Counts, Fault> {
+    let count = |key| section.or(key, 1, |given| given.whole(1..=MOST));
+    Ok(Counts {
+        rooms: count("rooms")?,
+        registers: count("registers")?,
+        savers: count("savers")?,
+        centers: count("centers")?,
+        coordinators: count("coordinators")?,
+        dispatchers: count("dispatchers")?,
+    })
+}
+
+fn external(section: &Section<'_>) -> Result<External, Fault> {
+    let url = |given: Given<'_>| {
+        let text = given.text()?.trim_end_matches('/');
+        let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        if host.is_none_or(str::is_empty) {
+            return Err(given.fault(format!("is a URL as http://host:port, not {text:?}")));
+        }
+        Ok(text.to_owned())
+    };
+    let urls = |given: Given<'_>| match given.list()? {
+        list if list.is_empty() => Err(given.fault("needs at least one URL")),
+        list => list.into_iter().map(url).collect(),
+    };
+    let text = |given: Given<'_>| given.text().map(str::to_owned);
+    Ok(External {
+        api: section.must("api", urls)?,
+        dispatcher: section.must("dispatcher", url)?,
+        product: section.must("product", |given| given.whole(1..=u32::MAX))?,
+        key: section.must("key", text)?,
+        admin_key: section.maybe("admin_key", text)?,
+    })
+}
+
+fn settings(section: &Section<'_>) -> Result<BTreeMap<String, Table>, Fault> {
+    let roles = Role::ALL.map(|role| (role.name(), role));
+    let of_role = |(key, given): (&str, Given<'_>)| {
+        if !roles.iter().any(|(name, _)| *name == key) {
+            let known = roles.map(|(name, _)| name).join(", ");
+            return Err(Fault::new(section.place_of(key), format!("{key} is no role; roles are {known}")));
+        }
+        match &given.node().value {
+            Value::Table(table) => Ok((key.to_owned(), table.to_toml())),
+            other => Err(given.fault(format!("is a section, not {}", other.describe()))),
+        }
+    };
+    section.entries().map(of_role).collect()
+}
