@@ -46,10 +46,18 @@ impl Usage {
             self.virtual_bytes.set(stat.virtual_bytes);
             self.resident_bytes.set(stat.resident_pages * page_size() as i64);
         }
-        if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-            // One of them is this folder.
-            self.open_files.set(files.count() as i64 - 1);
+        if let Some(files) = open_files() {
+            self.open_files.set(files);
         }
+    }
+}
+
+/// Since Linux 6.2 the folder's size is their number. To count its entries takes 20 ms for 20,000 connections.
+fn open_files() -> Option<i64> {
+    match std::fs::metadata("/proc/self/fd").ok()?.len() {
+        // One of them is this folder.
+        0 => Some(std::fs::read_dir("/proc/self/fd").ok()?.count() as i64 - 1),
+        files => Some(files as i64),
     }
 }
 
