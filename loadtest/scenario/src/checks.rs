@@ -60,20 +60,24 @@ fn storm(scenario: &Scenario) -> Option<Complaint> {
 
 fn external(scenario: &Scenario) -> Option<Complaint> {
     let Servers::External(external) = &scenario.servers else { return None };
-    if scenario.devices.route == Route::Rooms {
-        let reason = "devices.route \"rooms\" is for servers that are started for the run: the rooms of external ones are not known";
-        return Some(("devices.route", reason.into()));
-    }
+    let complaint = |path, reason: &str| Some((path, reason.to_owned()));
     if external.admin_key.is_some() {
-        return None;
-    }
-    if scenario.devices.tokens {
-        return Some((
+        None
+    } else if scenario.devices.route == Route::Rooms {
+        complaint(
+            "devices.route",
+            "devices.route \"rooms\" needs servers.admin_key to ask where the rooms are",
+        )
+    } else if scenario.devices.tokens {
+        complaint(
             "devices.tokens",
-            "devices.tokens needs servers.admin_key to set the token key".into(),
-        ));
+            "devices.tokens needs servers.admin_key to make a product that asks for them",
+        )
+    } else if scenario.uplink.is_some() {
+        complaint("uplink", "[uplink] needs servers.admin_key to make a product with a route for them")
+    } else {
+        None
     }
-    scenario.uplink.map(|_| ("uplink", "[uplink] needs servers.admin_key to set the product's route".into()))
 }
 
 /// The reference keeps nothing: what is sent to a device that is away is gone, and uplinks have no taker.

@@ -45,13 +45,18 @@ pub const KEYS: &[Key] = &[
     ),
     key("servers.api", "list of URLs", "required", "External: the centers"),
     key("servers.dispatcher", "URL", "required", "External: a dispatcher"),
-    key("servers.product", "number", "required", "External: the product whose users the devices are"),
-    key("servers.key", "text", "required", "External: the product's key"),
+    key(
+        "servers.product",
+        "number",
+        "required",
+        "External: the product whose users the devices are; with `admin_key` not needed",
+    ),
+    key("servers.key", "text", "required", "External: the product's key; with `admin_key` not needed"),
     key(
         "servers.admin_key",
         "text",
         "none",
-        "External: the operator's key; `[uplink]` and `devices.tokens` need it",
+        "External: the operator's key: the run makes a product of its own, and the rooms are known. `[uplink]`, `devices.tokens` and `devices.route = \"rooms\"` need it",
     ),
     key(
         "agents.local",
@@ -79,7 +84,7 @@ pub const KEYS: &[Key] = &[
         "devices.route",
         "`\"dispatcher\"`, `\"rooms\"`",
         "`\"dispatcher\"`",
-        "Ask a dispatcher for a room, or be spread evenly over all rooms (not with external servers)",
+        "Ask a dispatcher for a room, or be spread evenly over all rooms",
     ),
     key("devices.tokens", "true, false", "false", "Devices show signed user tokens"),
     key(

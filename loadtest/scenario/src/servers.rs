@@ -65,11 +65,13 @@ pub struct External {
     pub api: Vec<String>,
     /// URL of a dispatcher.
     pub dispatcher: String,
-    /// The product whose users the devices are.
+    /// The product whose users the devices are; 0 if the run makes one of its own with the operator's key.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub product: u32,
-    /// Its key.
+    /// Its key; empty if the run makes a product.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub key: String,
-    /// The operator's key, for what changes the product: uplink routes and user tokens.
+    /// The operator's key, with which the run makes a product of its own and finds the rooms and their metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_key: Option<String>,
 }
@@ -96,10 +98,11 @@ impl External {
             "mode = \"external\"".to_owned(),
             format!("api = {}", toml::Value::from(self.api.clone())),
             format!("dispatcher = {}", toml::Value::from(self.dispatcher.clone())),
-            format!("product = {}", self.product),
-            format!("key = {}", toml::Value::from(self.key.clone())),
         ];
-        keys.extend(self.admin_key.clone().map(|key| format!("admin_key = {}", toml::Value::from(key))));
+        let text = |name: &str, text: &str| format!("{name} = {}", toml::Value::from(text));
+        keys.extend((self.product > 0).then(|| format!("product = {}", self.product)));
+        keys.extend((!self.key.is_empty()).then(|| text("key", &self.key)));
+        keys.extend(self.admin_key.as_ref().map(|key| text("admin_key", key)));
         format!("servers={{ {} }}", keys.join(", "))
     }
 }
@@ -174,13 +177,18 @@ fn external(section: &Section<'_>) -> Result<External, Fault> {
         list => list.into_iter().map(url).collect(),
     };
     let text = |given: Given<'_>| given.text().map(str::to_owned);
-    Ok(External {
-        api: section.must("api", urls)?,
-        dispatcher: section.must("dispatcher", url)?,
-        product: section.must("product", |given| given.whole(1..=u32::MAX))?,
-        key: section.must("key", text)?,
-        admin_key: section.maybe("admin_key", text)?,
-    })
+    let number = |given: Given<'_>| given.whole(1..=u32::MAX);
+    let (api, dispatcher) = (section.must("api", urls)?, section.must("dispatcher", url)?);
+    let admin_key = section.maybe("admin_key", text)?;
+    let (product, key) = match admin_key {
+        Some(_) => (section.or("product", 0, number)?, section.or("key", String::new(), text)?),
+        None => (section.must("product", number)?, section.must("key", text)?),
+    };
+    Ok(External { api, dispatcher, product, key, admin_key })
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn settings(section: &Section<'_>) -> Result<BTreeMap<String, Table>, Fault> {

@@ -31,8 +31,12 @@ impl Set {
         let mut parts: Vec<&str> = self.key.split('.').map(str::trim).collect();
         let last = parts.pop().filter(|last| !last.is_empty() && parts.iter().all(|part| !part.is_empty()));
         let last = last.ok_or_else(|| fault("a part of the key is empty".to_owned()))?;
+        let value = value.trim();
         let mut at = tree;
         for (i, part) in parts.iter().enumerate() {
+            if value == NONE && at.get(part).is_none() {
+                return Ok(());
+            }
             at = match &mut at.get_or_table(part, place).value {
                 Value::Table(inner) => inner,
                 other => {
@@ -42,7 +46,7 @@ impl Set {
                 }
             };
         }
-        match value.trim() {
+        match value {
             NONE => at.remove(last),
             value => at.insert(last, Node::of_set(value, place)),
         }
@@ -69,6 +73,7 @@ mod tests {
             "d = true;;[a];b = 2;c = \"x\";"
         );
         assert_eq!(after("[a]\nb = 1\n[c]\nd = 1", &["a.b=none", "c = none"]).unwrap(), "[a];");
+        assert_eq!(after("x = 1", &["a.b=none"]).unwrap(), "x = 1;", "nothing is made to be emptied");
         assert_eq!(after("", &["a={ b = 1, c = [2] }", "a.b=3"]).unwrap(), "[a];b = 3;c = [2];");
     }
 

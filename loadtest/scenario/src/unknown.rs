@@ -13,9 +13,11 @@ const FREE: &str = "servers.settings";
 const REMARKS: [(&str, &str); 1] =
     [("verdict.lost", "verdict.lost is no key: it is always 0, a run that loses a message fails")];
 
-/// Refuses the first key that no scenario has.
+/// Refuses the first key that no scenario has, also in a set that takes one away.
 pub(crate) fn check(tree: &Table, sets: &[Set]) -> Result<(), Fault> {
-    let mut unknown = Vec::new();
+    let is_free = |key: &str| key.strip_prefix(FREE).is_some_and(|rest| rest.starts_with('.'));
+    let named = sets.iter().enumerate().filter(|(_, set)| !is_known(&set.key) && !is_free(&set.key));
+    let mut unknown: Vec<_> = named.map(|(index, set)| (Place::Set(index), set.key.clone())).collect();
     collect(tree, "", &mut unknown);
     match unknown.into_iter().min_by_key(|(place, _)| *place) {
         Some((place, path)) => Err(Fault::new(place, complaint(&path, place, sets))),

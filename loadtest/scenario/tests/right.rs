@@ -81,7 +81,7 @@ fn machine() -> Machine {
 
 fn parse(text: &str, sets: &[&str]) -> Scenario {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    Scenario::parse(Path::new("s.toml"), text, &sets, &machine()).unwrap()
+    Scenario::parse(Path::new("s.toml"), text, &sets, &machine()).expect("it is right")
 }
 
 #[test]
@@ -169,6 +169,9 @@ fn an_external_system_takes_the_place_of_any_servers() {
         key: "ll_x".into(),
         admin_key: None,
     };
+    let own =
+        External { product: 0, key: String::new(), admin_key: Some("lla_y".into()), ..external.clone() };
+    assert_eq!(parse(FULL, &[&own.to_set(), "storm=none"]).servers, Servers::External(own));
     let sets =
         [&external.to_set(), "devices.route=dispatcher", "devices.tokens=false", "uplink=none", "storm=none"];
     assert_eq!(parse(FULL, &sets).servers, Servers::External(external));
