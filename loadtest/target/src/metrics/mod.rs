@@ -241,4 +241,18 @@ mod tests {
         assert_eq!(scrape.values, BTreeMap::new());
         assert!(scrape.missing[0].starts_with(&nobody) && scrape.missing[1].starts_with("nonsense: "));
     }
+
+    #[tokio::test]
+    async fn what_is_chosen_is_what_services_count() {
+        let binary = longline_procs::binary(longline_procs::Profile::Dev).unwrap();
+        let options = crate::StartOptions { binary, tokens: false, uplink_url: None };
+        let servers = longline_load_scenario::Servers::Standalone(Default::default());
+        let system = crate::Running::start(&servers, options).await.unwrap();
+        let scraper = system.scraper();
+        let Source::Node(url) = &scraper.nodes[0].source else { panic!("{scraper:?}") };
+        let text = fetch(&scraper.client, url).await.unwrap();
+        let told: Vec<&str> = text::lines(&text, |_| true).map(|line| line.name).collect();
+        let missing: Vec<&str> = chosen::always_there().filter(|name| !told.contains(name)).collect();
+        assert_eq!(missing, [""; 0], "names that no service uses");
+    }
 }

@@ -1,0 +1,122 @@
+//! A cluster of processes with its Redis and its MariaDB.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail, ensure};
+use futures::future::join_all;
+use longline_load_scenario::{Counts, Local};
+use longline_procs::{Cluster, NodeProcess, Options};
+use longline_types::Role;
+
+use super::ended::{Ended, last_words};
+use super::{Places, Started};
+use crate::Watched;
+use crate::metrics::Source;
+
+#[derive(Debug)]
+pub(super) struct LocalCluster {
+    cluster: Cluster,
+    /// Rooms that were killed here and not started again.
+    killed: BTreeSet<String>,
+}
+
+impl LocalCluster {
+    /// Starts all, and waits until all are ready.
+    pub(super) async fn start(
+        counts: &Counts,
+        local: &Local,
+        binary: PathBuf,
+    ) -> anyhow::Result<(LocalCluster, Started)> {
+        let mut cluster = Cluster::start(options(counts, local, binary)?).await?;
+        let description = cluster.describe();
+        let nodes = description.nodes.into_iter();
+        let metrics =
+            nodes.filter_map(|n| Some((n.name, Source::Node(format!("http://{}", n.addresses.admin?)))));
+        let places = Places {
+            api: description.api,
+            dispatchers: description.dispatchers,
+            rooms: description.rooms,
+            metrics: metrics.collect(),
+        };
+        let started = Started { places, admin_key: description.admin_key };
+        Ok((LocalCluster { cluster, killed: BTreeSet::new() }, started))
+    }
+
+    pub(super) fn watched(&mut self) -> Vec<Watched> {
+        let description = self.cluster.describe();
+        let store = |name: &str, pid| Watched { role: name.to_owned(), name: name.to_owned(), pid };
+        let stores = [store("redis", description.redis_pid), store("mariadb", description.mysql_pid)];
+        let nodes = description.nodes.into_iter();
+        nodes.map(|n| Watched { role: n.role.to_owned(), name: n.name, pid: n.pid }).chain(stores).collect()
+    }
+
+    pub(super) fn kill_room(&mut self, name: Option<&str>) -> anyhow::Result<String> {
+        let mut rooms = self.cluster.nodes_mut().iter_mut().filter(|node| node.role() == Role::Room);
+        let killed = &mut self.killed;
+        let room = match name {
+            Some(name) => {
+                rooms.find(|room| room.name() == name).with_context(|| format!("there is no room {name}"))?
+            }
+            None => rooms.find(|room| !killed.contains(room.name())).context("no room runs")?,
+        };
+        room.kill()?;
+        killed.insert(room.name().to_owned());
+        Ok(room.name().to_owned())
+    }
+
+    pub(super) async fn restart_room(&mut self, name: &str) -> anyhow::Result<()> {
+        let room = self.cluster.node(name)?;
+        ensure!(room.role() == Role::Room, "{name} is no room");
+        room.restart().await?;
+        room.wait_ready().await?;
+        self.killed.remove(name);
+        Ok(())
+    }
+
+    pub(super) fn ended(&mut self) -> anyhow::Result<Vec<Ended>> {
+        let mut ended = Vec::new();
+        for node in self.cluster.nodes_mut().iter_mut().filter(|node| !self.killed.contains(node.name())) {
+            if let Some(how) = node.exited()? {
+                let (name, last_words) = (node.name().to_owned(), last_words(&node.log()));
+                ended.push(Ended { name, how: how.to_string(), last_words });
+            }
+        }
+        let redis = self.cluster.redis().process();
+        let mut stores = vec![("redis", redis.exited()?, redis.last_words())];
+        let mariadb = self.cluster.mariadb().process();
+        stores.push(("mariadb", mariadb.exited()?, mariadb.last_words()));
+        for (name, how, last_words) in stores {
+            if let Some(how) = how {
+                ended.push(Ended { name: name.to_owned(), how: how.to_string(), last_words });
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Stops it in the reverse order of the start, all processes of a role at once: one by one, fifty rooms take minutes.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        let mut stopped = Ok(());
+        for role in Role::ALL.into_iter().rev() {
+            let nodes = self.cluster.nodes_mut().iter_mut().filter(|node| node.role() == role);
+            let results = join_all(nodes.map(NodeProcess::stop)).await;
+            stopped = results.into_iter().fold(stopped, |all, one| all.and(one.map(drop)));
+        }
+        stopped.and(self.cluster.stop().await)
+    }
+}
+
+fn options(counts: &Counts, local: &Local, binary: PathBuf) -> anyhow::Result<Options> {
+    ensure!(local.cores.is_empty(), "the processes of a cluster cannot be pinned to cores yet");
+    let mut options = Options::new(binary);
+    for role in Role::ALL {
+        options = options.count(role, counts.of(role));
+    }
+    for (name, table) in &local.settings {
+        let Some(role) = Role::ALL.into_iter().find(|role| role.name() == name) else {
+            bail!("there is no role {name} that could have settings");
+        };
+        options.settings.insert(role.name(), table.clone());
+    }
+    Ok(options)
+}
