@@ -218,17 +218,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn counters_never_fall() {
+    async fn counters_never_fall_and_gauges_are_of_now() {
         const LATER: &str = "longline_room_closes_total{reason=\"kicked\",service=\"room\"} 5\n\
             longline_room_sessions{service=\"room\"} 1\n";
-        const RESTARTED: &str = "longline_room_closes_total{reason=\"kicked\",service=\"room\"} 1\n";
+        const RESTARTED: &str = "longline_room_closes_total{reason=\"kicked\",service=\"room\"} 1\n\
+            longline_room_sessions{service=\"room\"} 4\n";
         let mut scraper = scraper(&[&serve(&[ROOM, LATER, RESTARTED]).await]);
         let mut seen = Vec::new();
         for _ in 0..4 {
             let Scrape { values, missing } = scraper.scrape().await;
             seen.push((values["room.closes.kicked"], values.get("room.sessions").copied(), missing.len()));
         }
-        let expected = [(2.0, Some(3.0), 0), (5.0, Some(1.0), 0), (6.0, None, 0), (6.0, None, 1)];
+        let expected = [(2.0, Some(3.0), 0), (5.0, Some(1.0), 0), (6.0, Some(4.0), 0), (6.0, None, 1)];
         assert_eq!(seen, expected);
     }
 
