@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Side;
 
+pub(crate) use curve::{Curve, Who, cpu, rss};
 pub(crate) use evaluate::evaluate;
 
+pub(crate) use leg::{LegFigures, roles};
 pub(crate) use own::own_cost;
 pub use values::{LatencyFigures, RoleFigures, Spread, Values};
 

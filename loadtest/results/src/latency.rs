@@ -57,6 +57,8 @@ pub struct Latencies {
     pub received: Option<Distribution>,
     /// Until the device had acknowledged it.
     pub acked: Option<Distribution>,
+    /// Of broadcasts: until each device had them.
+    pub broadcast: Option<Distribution>,
     /// Of connections, not of messages: from the attempt to connect until the device was bound.
     pub connect: Option<Distribution>,
 }

@@ -23,6 +23,10 @@ pub struct Leg {
     pub series: Vec<Sample>,
     /// Counts of the whole leg.
     pub counts: Counts,
+    /// Broadcasts sent.
+    pub broadcasts: u64,
+    /// What became of the uplinks.
+    pub uplinks: Uplinks,
     /// Delays over the whole leg.
     pub latency: Latencies,
     /// Delays of the messages that were planned in the measured phase.
@@ -56,6 +60,19 @@ pub enum PhaseName {
     Measured,
     /// No new traffic; what is outstanding arrives.
     Settle,
+}
+
+/// Uplinks of a leg.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uplinks {
+    /// Those that the room confirmed.
+    pub acked: u64,
+    /// Of these, those that reached the business.
+    pub received: u64,
+    /// Of these, those that did not.
+    pub lost: u64,
+    /// Those that reached the business again, as at-least-once delivery allows.
+    pub duplicated: u64,
 }
 
 /// When a phase was.

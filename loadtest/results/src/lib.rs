@@ -4,16 +4,23 @@
 //! them, [`Run::to_json`] writes `run.json` (documented in `SCHEMA.md`), [`html`] the report, [`summary`] the text for the
 //! terminal. [`compare`] holds two runs against each other.
 
+mod compare;
 mod error;
 mod figures;
+mod labels;
 mod latency;
 mod leg;
+mod report;
 mod run;
-mod verdict;
+mod terminal;
+mod units;
 
+pub use compare::{Change, Comparison, Row, compare};
 pub use error::ReadError;
 pub use figures::{Figures, LatencyFigures, MemoryFit, OwnCost, Ratios, RoleFigures, Spread, Values};
 pub use latency::{Distribution, HistogramError, Latencies, Percentiles};
-pub use leg::{Leg, PhaseName, PhaseSpan, ProcessSample, Sample, Side, TESTER};
+pub use leg::{Leg, PhaseName, PhaseSpan, ProcessSample, Sample, Side, TESTER, Uplinks};
+pub use longline_load_truth::{Counts, Example, Fault, Verdict};
+pub use report::html;
 pub use run::{Agent, Death, Machine, Run, SCHEMA, Scenario, Server};
-pub use verdict::{Counts, Example, Verdict};
+pub use terminal::summary;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::{evaluate, own_cost};
-use crate::{Figures, Leg, OwnCost, Ratios, ReadError, Verdict};
+use crate::{Example, Figures, Leg, OwnCost, Ratios, ReadError, Verdict};
 
 /// The form of `run.json` that this version writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -33,6 +33,8 @@ pub struct Run {
     pub agents: Vec<Agent>,
     /// What became of the messages of the system's legs.
     pub verdict: Verdict,
+    /// Some of the messages that went wrong, in the system's legs.
+    pub examples: Vec<Example>,
     /// The system's figures: the median over its legs.
     pub figures: Figures,
     /// The same figures of `raw`, where it ran beside the system.

@@ -15,6 +15,8 @@ pub(crate) struct Curve {
 pub(crate) enum Who<'a> {
     /// Those of one role.
     Role(&'a str),
+    /// One by its name.
+    Named(&'a str),
     /// Everything but the load tester.
     Servers,
 }
@@ -108,6 +110,7 @@ impl Who<'_> {
     fn is(self, process: &ProcessSample) -> bool {
         match self {
             Who::Role(role) => process.role == role,
+            Who::Named(name) => process.name == name,
             Who::Servers => process.role != TESTER,
         }
     }

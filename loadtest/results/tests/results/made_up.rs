@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use longline_load_results::{
-    Agent, Counts, Distribution, Example, Figures, Latencies, Leg, Machine, OwnCost, Percentiles, PhaseName,
-    PhaseSpan, ProcessSample, Run, SCHEMA, Sample, Scenario, Server, Side, TESTER, Verdict,
+    Agent, Counts, Distribution, Example, Fault, Figures, Latencies, Leg, Machine, OwnCost, Percentiles,
+    PhaseName, PhaseSpan, ProcessSample, Run, SCHEMA, Sample, Scenario, Server, Side, TESTER, Verdict,
 };
 
 /// What one role costs, shared by its processes.
@@ -159,17 +159,17 @@ impl Plan {
             received: last.received,
             acked: last.acked,
             redelivered: 3,
-            broadcasts: last.broadcast_deliveries / self.sessions,
             broadcast_expected: last.broadcast_deliveries,
             broadcast_received: last.broadcast_deliveries,
             ..Counts::default()
         };
+        leg.broadcasts = last.broadcast_deliveries / self.sessions;
         let delays = Distribution::of(&whole);
         leg.measured = Latencies {
             accepted: delays.clone(),
             received: delays.clone(),
             acked: delays.clone(),
-            connect: None,
+            ..Latencies::default()
         };
         leg.latency = Latencies { connect: delays, ..leg.measured.clone() };
         leg.closes = BTreeMap::from([("1002 reconnect".to_owned(), 12)]);
@@ -268,6 +268,7 @@ pub(crate) fn run(legs: Vec<Leg>) -> Run {
             Agent { name: "agent-1".into(), remote: None, devices: 5_000, died: None },
             Agent { name: "agent-2".into(), remote: None, devices: 5_000, died: None },
         ],
+        examples: vec![],
         verdict: Verdict { ok: true, ..Verdict::default() },
         figures: Figures::default(),
         reference: None,
@@ -295,22 +296,27 @@ fn servers(legs: &[Leg]) -> Vec<Server> {
     servers
 }
 
-/// A verdict of a run that lost a message.
-pub(crate) fn bad_verdict() -> Verdict {
-    Verdict {
-        ok: false,
-        reasons: vec!["1 message was lost".into(), "2 messages came twice, 0 are let through".into()],
-        lost: 1,
-        duplicated: 2,
+/// The same run, but it lost a message.
+pub(crate) fn gone_wrong(run: Run) -> Run {
+    Run {
+        verdict: Verdict {
+            ok: false,
+            reasons: vec![
+                "1 of 70,000 accepted messages was never received".into(),
+                "2 were received again without need".into(),
+            ],
+            lost: 1,
+            duplicated: 2,
+            ..Verdict::default()
+        },
         examples: vec![Example {
-            what: "lost".into(),
-            round: 1,
-            user: "load-17".into(),
+            what: Fault::Lost,
+            user: 17,
             id: 7_412_000_000_000_000_001,
             sequence: 4711,
-            due_us: 1_795_000_040_123_456,
-            detail: "accepted by center-1, the device was online".into(),
+            due: 1_795_000_040_123_456,
+            detail: "accepted by center-1 and never received".into(),
         }],
-        ..Verdict::default()
+        ..run
     }
 }

@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use longline_load_results::{Death, ReadError, Run};
 use serde_json::Value;
 
-use crate::made_up::{Plan, bad_verdict, run};
+use crate::made_up::{Plan, gone_wrong, run};
 
 /// Fields whose keys are data, not names of fields.
 const MAPS: [&str; 6] = ["roles", "spread", "absent", "closes", "errors", "metrics"];
 
 /// A run in which nothing is null or empty that needs not be.
 fn full() -> Run {
-    let mut run = run(vec![Plan::cluster().leg(), Plan::raw().leg()]);
-    run.verdict = bad_verdict();
+    let mut run = gone_wrong(run(vec![Plan::cluster().leg(), Plan::raw().leg()]));
     run.agents[0].died = Some(Death { reason: "killed".into(), ..Death::default() });
     run
 }
