@@ -1,0 +1,7 @@
+//! The rules of the truth, told as stories; a model of a right server and of faulty ones; what the ledger costs.
+
+mod broadcasts;
+mod model;
+mod rules;
+mod support;
+mod throughput;
