@@ -38,6 +38,11 @@ impl AckedUplinks {
         self.len() == 0
     }
 
+    /// The bits, 64 to a word, the lowest first.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// The sequences in order, as ranges.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
