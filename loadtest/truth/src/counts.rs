@@ -30,6 +30,8 @@ counts! {
     refused,
     /// Those without an answer: they may arrive or not.
     unknown,
+    /// Those that were never sent.
+    skipped,
     /// Unicasts received, each once.
     received,
     /// Unicasts whose acknowledgement was written, each once.
@@ -72,7 +74,7 @@ counts! {
 impl Counts {
     /// Unicasts whose fate the API has not told yet.
     pub fn unanswered(&self) -> u64 {
-        self.planned.saturating_sub(self.accepted + self.refused + self.unknown)
+        self.planned.saturating_sub(self.accepted + self.refused + self.unknown + self.skipped)
     }
 }
 

@@ -7,6 +7,8 @@ use crate::Micros;
 pub enum Kind {
     /// A message to one user.
     Unicast,
+    /// One payload for several users, each with a message of its own; its `sequence` is the batch's number.
+    Batch,
     /// A message to all users; its `sequence` is the broadcast's number.
     Broadcast,
     /// Data from a device.
@@ -25,9 +27,9 @@ pub struct Header {
     pub agent: u16,
     /// What it is.
     pub kind: Kind,
-    /// The number of the user it is for, or from (uplink); of no meaning in a broadcast.
+    /// The number of the user it is for, or from (uplink); of no meaning in a batch or a broadcast.
     pub user: u32,
-    /// Its number: given by the agent's ledger (unicast), the controller (broadcast), or the device (uplink).
+    /// Its number: given by the agent's ledger (unicast, batch), the controller (broadcast), or the device (uplink).
     pub sequence: u64,
     /// When it was to be sent; latencies count from here.
     pub due: Micros,
@@ -49,6 +51,7 @@ impl Header {
             Kind::Unicast => 1,
             Kind::Broadcast => 2,
             Kind::Uplink => 3,
+            Kind::Batch => 4,
         };
         out[CHECK] = 0;
         out[6..8].copy_from_slice(&self.agent.to_le_bytes());
@@ -69,6 +72,7 @@ impl Header {
             1 => Kind::Unicast,
             2 => Kind::Broadcast,
             3 => Kind::Uplink,
+            4 => Kind::Batch,
             _ => return None,
         };
         Some(Header {
@@ -115,7 +119,8 @@ mod tests {
     use super::*;
 
     fn headers() -> impl Strategy<Value = Header> {
-        let kinds = prop_oneof![Just(Kind::Unicast), Just(Kind::Broadcast), Just(Kind::Uplink)];
+        let kinds =
+            prop_oneof![Just(Kind::Unicast), Just(Kind::Batch), Just(Kind::Broadcast), Just(Kind::Uplink)];
         (any::<u32>(), any::<u16>(), kinds, any::<u32>(), any::<u64>(), any::<u64>()).prop_map(
             |(run, agent, kind, user, sequence, due)| Header { run, agent, kind, user, sequence, due },
         )

@@ -1,5 +1,6 @@
 //! The ledger: what one agent planned, what the API said to it, and what its devices received.
 
+mod batches;
 mod broadcasts;
 mod entries;
 mod entry;
@@ -143,6 +144,8 @@ struct Device {
 pub struct Ledger {
     options: LedgerOptions,
     shards: Vec<Mutex<Shard>>,
+    /// Batches planned so far. Held while one is planned, so that each shard knows them in the same order.
+    batches: Mutex<u64>,
     latencies: Recorder,
 }
 
@@ -154,7 +157,7 @@ impl Ledger {
         let names = |shard| Names { shard, first: options.users.start };
         let shards =
             (0..SHARDS).map(|shard| Mutex::new(Shard::new(names(shard), share(shard), rules))).collect();
-        Ledger { options, shards, latencies: Recorder::new() }
+        Ledger { options, shards, batches: Mutex::new(0), latencies: Recorder::new() }
     }
 
     /// The measured phase begins or ends now: messages that are due within it count as `measured`. A ledger has one such phase; a
@@ -176,6 +179,31 @@ impl Ledger {
             sequence: local * SHARDS + shard,
             due: plan.due,
         }
+    }
+
+    /// Takes messages down that are to be sent now with one payload: `plan` for each of these users (its own user does not count),
+    /// who are different from each other. Answers the header of the payload, and the messages' sequences in the users' order.
+    pub fn plan_batch(&self, users: &[u32], plan: Plan) -> (Header, Vec<u64>) {
+        let mut batches = lock(&self.batches);
+        let mut sequences = vec![0; users.len()];
+        for (number, shard) in (0..).zip(&self.shards) {
+            let here = || users.iter().enumerate().filter(|(_, user)| self.shard_of(**user) == number);
+            let plans = here().map(|(_, &user)| (Plan { user, ..plan }, self.place(user)));
+            let messages = lock(shard).plan_batch(plans, || self.options.clock.now());
+            for ((place, _), message) in here().zip(messages) {
+                sequences[place] = message * SHARDS + number;
+            }
+        }
+        let header = Header {
+            run: self.options.run,
+            agent: self.options.agent,
+            kind: Kind::Batch,
+            user: u32::MAX,
+            sequence: *batches,
+            due: plan.due,
+        };
+        *batches += 1;
+        (header, sequences)
     }
 
     /// The request leaves now. To be told **before** it is written, or order would be judged wrong.
@@ -201,6 +229,11 @@ impl Ledger {
         self.shard_with(sequence).unknown(sequence / SHARDS);
     }
 
+    /// It will not be sent after all.
+    pub fn skipped(&self, sequence: u64) {
+        self.shard_with(sequence).skipped(sequence / SHARDS);
+    }
+
     /// The broadcast with this number (the header's `sequence`) was sent then and got this id. Receipts may have come before.
     /// `expires`: the answer's time and the time to live, the latest that it can be. Expected by the users who had first come before
     /// `sent` (S8). Told once; a second time changes nothing.
@@ -222,10 +255,16 @@ impl Ledger {
         let device = self.device(user, connection);
         let header = Header::read(push.payload);
         let mut shard = self.shard(number);
-        let Some(header) = header else {
+        let Some(mut header) = header else {
             shard.unreadable(device.place, push.id);
             return Receipt::NONE;
         };
+        if header.kind == Kind::Batch
+            && (header.run, header.agent) == (self.options.run, self.options.agent)
+            && let Some(message) = shard.in_batch(header.sequence, device.place)
+        {
+            header = Header { kind: Kind::Unicast, user, sequence: message * SHARDS + number, ..header };
+        }
         let own = header.run == self.options.run && header.sequence < BROADCAST - 1;
         let mine =
             header.agent == self.options.agent && header.user == user && header.sequence % SHARDS == number;
@@ -280,6 +319,12 @@ impl Ledger {
     pub fn outstanding(&self) -> u64 {
         let now = self.options.clock.now();
         self.shards.iter().map(|shard| lock(shard).outstanding(now)).sum()
+    }
+
+    /// Unicasts that wait for their answer, or are owed: what a closed loop keeps constant. Cheap enough to be asked often.
+    pub fn under_way(&self) -> u64 {
+        let now = self.options.clock.now();
+        self.shards.iter().map(|shard| lock(shard).under_way(now)).sum()
     }
 
     /// The counts so far. Those of the end (lost, unreachable, missing) are 0, and expired broadcasts are not counted yet.

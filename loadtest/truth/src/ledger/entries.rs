@@ -65,6 +65,17 @@ impl Entries {
         self.count.is_multiple_of(CHUNK as u64)
     }
 
+    /// How many were added.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether it was there and is forgotten.
+    pub(super) fn has_ended(&self, number: u64) -> bool {
+        let dissolved = self.chunks.get((number / CHUNK as u64) as usize).is_some_and(Option::is_none);
+        dissolved && !self.stragglers.contains_key(&number)
+    }
+
     pub(super) fn find(&mut self, number: u64) -> Found<'_> {
         if number >= self.count {
             return Found::Nothing;

@@ -1,5 +1,8 @@
 //! A share of the users with their messages, and the counts of what became of them.
 
+use std::ops::Range;
+
+use super::batches::{Among, Batches};
 use super::broadcasts::{Broadcasts, Came, Scene};
 use super::entries::{Entries, Found};
 use super::entry::{Answer, Entry};
@@ -23,6 +26,7 @@ pub(super) struct Shard {
     rules: Rules,
     users: Vec<User>,
     entries: Entries,
+    batches: Batches,
     broadcasts: Broadcasts,
     expiries: Expiries,
     /// Accepted durable unicasts, not received and not expired.
@@ -74,6 +78,7 @@ impl Shard {
             rules,
             users: (0..users).map(|_| User::new()).collect(),
             entries: Entries::default(),
+            batches: Batches::default(),
             broadcasts: Broadcasts::default(),
             expiries: Expiries::default(),
             owed: 0,
@@ -90,6 +95,39 @@ impl Shard {
         }
         self.counts.planned += 1;
         self.entries.push(Entry::new(plan, place, &self.rules))
+    }
+
+    /// The ledger's next batch, as far as it is here: plans with their users' places. Answers the messages' numbers in the shard.
+    pub(super) fn plan_batch(
+        &mut self,
+        plans: impl Iterator<Item = (Plan, usize)>,
+        now: impl Fn() -> Micros,
+    ) -> Range<u64> {
+        let first = self.entries.count();
+        for (plan, place) in plans {
+            self.plan(&plan, place, &now);
+        }
+        let messages = first..self.entries.count();
+        self.batches.push(messages.clone());
+        messages
+    }
+
+    /// The number of a user's message in a batch.
+    pub(super) fn in_batch(&mut self, batch: u64, place: usize) -> Option<u64> {
+        let messages = match self.batches.find(batch) {
+            Among::These(messages) => messages,
+            Among::Ended(message) => return Some(message),
+            Among::None => return None,
+        };
+        let mut ended = None;
+        for number in messages {
+            match self.entries.find(number) {
+                Found::Entry(entry) if entry.place as usize == place => return Some(number),
+                Found::Entry(_) | Found::Nothing => {}
+                Found::Ended => ended = Some(number),
+            }
+        }
+        ended
     }
 
     pub(super) fn sent(&mut self, number: u64, at: Micros) {
@@ -116,16 +154,23 @@ impl Shard {
     }
 
     pub(super) fn refused(&mut self, number: u64) {
-        let Some(entry) = unanswered(&mut self.entries, number) else { return };
+        self.counts.refused += u64::from(self.ruled_out(number, "refused by the API after it was received"));
+    }
+
+    pub(super) fn skipped(&mut self, number: u64) {
+        self.counts.skipped += u64::from(self.ruled_out(number, "received, and never sent"));
+    }
+
+    /// It must not arrive. Answers whether that is new; `if_received`: what is wrong if it has.
+    fn ruled_out(&mut self, number: u64, if_received: &str) -> bool {
+        let Some(entry) = unanswered(&mut self.entries, number) else { return false };
         entry.answer = Answer::Refused;
-        self.counts.refused += 1;
         if entry.reception.received() {
             let (place, id, due) = (entry.place as usize, entry.id, entry.due);
             let subject = Subject { place, id, sequence: self.names.sequence(number), due };
-            self.blame(Wrong::Unexpected, subject, || {
-                String::from("refused by the API after it was received")
-            });
+            self.blame(Wrong::Unexpected, subject, || if_received.to_owned());
         }
+        true
     }
 
     pub(super) fn unknown(&mut self, number: u64) {
@@ -294,6 +339,12 @@ impl Shard {
         self.owed + self.broadcasts.outstanding(now)
     }
 
+    /// Unicasts that are not answered, or owed.
+    pub(super) fn under_way(&mut self, now: Micros) -> u64 {
+        self.pass(self.rules.tick(now));
+        self.counts.unanswered() + self.owed
+    }
+
     pub(super) fn counts(&mut self, now: Micros) -> Counts {
         self.pass(self.rules.tick(now));
         self.counts
@@ -356,9 +407,10 @@ impl Shard {
             return;
         }
         self.sweep_at = now + SWEEP;
-        let Shard { users, rules, entries, .. } = self;
+        let Shard { users, rules, entries, batches, .. } = self;
         let first_look = rules.ack + rules.late + SECOND / 2;
         entries.sweep(now, first_look, |entry| entry.is_open(users.get(entry.place as usize), now, rules));
+        batches.sweep(|number| entries.has_ended(number));
     }
 
     fn blame(&mut self, wrong: Wrong, subject: Subject, detail: impl FnOnce() -> String) {
