@@ -144,7 +144,13 @@ impl Device {
         cx.rearm = true;
     }
 
-    /// The first connection, or one that cannot wait: due then.
+    /// Whatever kept it away is forgotten: it comes after this wait, and its failures count anew.
+    pub(crate) fn come_back(&mut self, wait: Ms, cx: &mut Cx) {
+        self.step = 0;
+        self.come(wait, cx.after(wait), cx);
+    }
+
+    /// It comes after this wait; the latency of its connect counts from `due`.
     pub(crate) fn come(&mut self, wait: Ms, due: Micros, cx: &mut Cx) {
         self.become_(State::Away, cx);
         self.until = cx.now.ms.saturating_add(wait);

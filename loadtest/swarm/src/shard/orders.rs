@@ -56,8 +56,7 @@ impl Shard {
 
     fn come_back(&mut self, index: u32) {
         let wait = self.cx.chance.between(0, BACK_MS);
-        let due = self.cx.after(wait);
-        self.devices[index as usize].come(wait, due, &mut self.cx);
+        self.devices[index as usize].come_back(wait, &mut self.cx);
         self.rearm(index);
     }
 

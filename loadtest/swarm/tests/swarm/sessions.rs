@@ -164,6 +164,20 @@ fn a_storm_drops_all_and_all_come_back_to_their_messages() {
 }
 
 #[test]
+fn all_come_back_at_once_however_long_they_were_to_wait() {
+    let greet = |n| if n < 8 { Greeting::Close(1001, 600_000) } else { Greeting::Bind(BindResult::Ok) };
+    let rig = Rig::new(8, Manners { greet, ..Manners::default() });
+    rig.swarm.connect(0.0);
+    rig.await_counts("all to be sent away", |c| c.closes.get("overloaded") == Some(&8));
+    rig.swarm.all_back();
+    rig.await_counts("all to be back", |c| c.connected == 8);
+
+    let rig = Rig::new(8, Manners::default());
+    rig.swarm.all_back();
+    rig.await_counts("those who were never asked to be there", |c| c.connected == 8);
+}
+
+#[test]
 fn stopping_closes_everything() {
     let rig = Rig::connected(10, Manners::default());
     let Rig { room, swarm, .. } = rig;
