@@ -26,28 +26,28 @@ pub fn binary(profile: Profile) -> anyhow::Result<PathBuf> {
         Profile::Dev => &["build", "--package", "longline"],
         Profile::Release => &["build", "--package", "longline", "--release"],
     };
-    built_by(arguments)?.context("cargo did not say where the program is")
+    built_by(arguments, "longline")?.context("cargo did not say where the program is")
 }
 
-/// Runs cargo with these arguments, and finds the program `longline` among what it has built.
-pub fn built_by(arguments: &[impl AsRef<OsStr>]) -> anyhow::Result<Option<PathBuf>> {
+/// Runs cargo with these arguments, and finds a program among what it has built.
+pub fn built_by(arguments: &[impl AsRef<OsStr>], program: &str) -> anyhow::Result<Option<PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(arguments).args(["--message-format", "json-render-diagnostics"]);
     let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let output =
         command.current_dir(workspace).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "cargo could not build the program `longline`");
-    Ok(executable(&String::from_utf8_lossy(&output.stdout)))
+    ensure!(output.status.success(), "cargo could not build the program `{program}`");
+    Ok(executable(&String::from_utf8_lossy(&output.stdout), program))
 }
 
 /// Cargo tells of each thing it has built in a line of JSON; the program's own unit tests are another program of its name.
-fn executable(messages: &str) -> Option<PathBuf> {
+fn executable(messages: &str, program: &str) -> Option<PathBuf> {
     let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let program = messages.find(|m| {
-        m["target"]["name"] == "longline" && m["profile"]["test"] == false && m["executable"].is_string()
+    let found = messages.find(|m| {
+        m["target"]["name"] == program && m["profile"]["test"] == false && m["executable"].is_string()
     })?;
-    program["executable"].as_str().map(PathBuf::from)
+    found["executable"].as_str().map(PathBuf::from)
 }
 
 #[cfg(test)]
@@ -61,7 +61,8 @@ mod tests {
 {"reason":"compiler-artifact","target":{"name":"longline"},"profile":{"test":true},"executable":"/t/tests"}
 {"reason":"compiler-artifact","target":{"name":"longline"},"profile":{"test":false},"executable":"/t/longline"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages), Some("/t/longline".into()));
-        assert_eq!(executable("no json"), None);
+        assert_eq!(executable(messages, "longline"), Some("/t/longline".into()));
+        assert_eq!(executable(messages, "other"), None, "it does not say that it is no test");
+        assert_eq!(executable("no json", "longline"), None);
     }
 }

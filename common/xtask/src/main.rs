@@ -1,9 +1,9 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask lint`, `cargo xtask cluster`, `cargo xtask measure`.
+//! The project's chores: `cargo xtask test`, `cargo xtask lint`, `cargo xtask cluster`, `cargo xtask load`.
 
 mod cluster;
 mod command;
 mod lint;
-mod measure;
+mod load;
 mod test;
 
 use clap::Parser;
@@ -15,8 +15,8 @@ enum Chore {
     Test(test::Args),
     /// Format, clippy with warnings as errors, unused dependencies.
     Lint,
-    /// Measures memory per session and unicasts a second, standalone and as a cluster.
-    Measure(measure::Args),
+    /// Builds the load tester and the program it starts, both optimised, and runs it.
+    Load(load::Args),
     /// Starts a whole cluster on this machine as separate processes, until Ctrl-C.
     Cluster(cluster::Args),
 }
@@ -25,7 +25,7 @@ fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Test(args) => test::run(&args),
         Chore::Lint => lint::run(),
-        Chore::Measure(args) => measure::run(&args),
+        Chore::Load(args) => load::run(&args),
         Chore::Cluster(args) => cluster::run(args),
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // All is built before anything runs, and the tests that start real processes are told which program was built with them.
     let build: Vec<String> = words.iter().cloned().chain(["--no-run".to_owned()]).collect();
     let mut test = cargo();
-    if let Some(program) = longline_procs::built_by(&build)? {
+    if let Some(program) = longline_procs::built_by(&build, "longline")? {
         test.env("LONGLINE_BIN", program);
     }
     command::run(test.args(words).args(for_tests))

@@ -1,0 +1,297 @@
+//! One leg: one side in one round, from the first connection to the findings.
+
+use std::time::Duration;
+
+use longline_load_results::{Leg, PhaseName, PhaseSpan, Side, Uplinks};
+use longline_load_scenario::{Scenario, StormKind};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::broadcasts::Broadcasts;
+use super::findings::Findings;
+use super::fleet::{Fleet, News};
+use super::series::Series;
+use super::sides::UnderLoad;
+use super::uplinks::Business;
+use crate::display::Display;
+use crate::link::{Assignment, Order};
+
+/// Between two samples.
+const TICK: Duration = Duration::from_millis(500);
+/// What the servers cost without devices is watched for so long first.
+const BEFORE: Duration = Duration::from_secs(1);
+/// How slowly devices may connect in the worst case before the ramp is given up, a second; and what is added to that.
+const SLOWEST_RAMP: f64 = 200.0;
+const RAMP_GRACE: Duration = Duration::from_secs(60);
+/// After everything has arrived: time for a second copy of something to show.
+const QUIET: Duration = Duration::from_secs(1);
+/// An interrupted run waits no longer than this for what is outstanding.
+const INTERRUPTED_SETTLE: Duration = Duration::from_secs(10);
+/// A room that was killed is started again after this.
+const ROOM_AWAY: Duration = Duration::from_secs(2);
+
+/// Everything a leg works with.
+pub(crate) struct Course<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) fleet: &'a mut Fleet,
+    pub(crate) under_load: &'a mut UnderLoad,
+    pub(crate) display: &'a mut Display,
+    /// Takes the uplinks, if there are any.
+    pub(crate) business: Option<&'a mut Business>,
+    /// Ctrl-C.
+    pub(crate) stop: &'a CancellationToken,
+    pub(crate) side: Side,
+    pub(crate) round: u32,
+}
+
+/// How a leg ended.
+pub(crate) struct Ended {
+    pub(crate) leg: Leg,
+    pub(crate) findings: Findings,
+}
+
+/// Why time passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Passed {
+    /// What was waited for is there.
+    Done,
+    /// The deadline came first.
+    Deadline,
+    /// Ctrl-C came first, or the servers are gone.
+    Cut,
+}
+
+/// A leg under way.
+struct Running<'a> {
+    course: Course<'a>,
+    series: Series,
+    broadcasts: Broadcasts,
+    /// The leg's number, in every payload.
+    run: u32,
+    phases: Vec<PhaseSpan>,
+    ticks: tokio::time::Interval,
+}
+
+/// Runs the leg.
+pub(crate) async fn run(course: Course<'_>, assignment: &Assignment) -> anyhow::Result<Ended> {
+    course.fleet.assign(course.scenario.devices.count, assignment).await?;
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut series = Series::start();
+    series.tick(course.fleet, course.under_load, News::default());
+    let broadcasts = Broadcasts::new(assignment, course.scenario.broadcast.as_ref());
+    let mut running = Running { course, series, broadcasts, run: assignment.run, phases: Vec::new(), ticks };
+    let cut = running.load().await?;
+    running.settle(cut).await?;
+    running.finish(cut).await
+}
+
+impl Running<'_> {
+    /// Ramp, warm-up, measured phase; whether they were cut short.
+    async fn load(&mut self) -> anyhow::Result<bool> {
+        if self.until(Instant::now() + BEFORE, |_| false).await? == Passed::Cut {
+            return Ok(true);
+        }
+        let (scenario, fleet) = (self.course.scenario, &mut self.course.fleet);
+        let rate = scenario.devices.connects_per_second;
+        fleet.order(&Order::Connect { per_second: rate }).await;
+        let seconds =
+            scenario.devices.count as f64 / if rate > 0.0 { rate.min(SLOWEST_RAMP) } else { SLOWEST_RAMP };
+        let deadline = Instant::now() + Duration::from_secs_f64(seconds) + RAMP_GRACE;
+        let expected = expected_online(scenario);
+        let begun = self.enter(PhaseName::Ramp);
+        let ramp =
+            self.until(deadline, move |fleet| online(fleet) >= share(fleet.devices(), expected)).await?;
+        self.leave(PhaseName::Ramp, begun);
+        if ramp == Passed::Cut {
+            return Ok(true);
+        }
+        if ramp == Passed::Deadline {
+            let (online, devices) = (online(self.course.fleet), self.course.fleet.devices());
+            self.course
+                .display
+                .note(&format!("the ramp was given up with {online} of {devices} devices online"));
+        }
+
+        self.course.fleet.order(&Order::Begin).await;
+        let begun = self.enter(PhaseName::WarmUp);
+        let warm = self.until(Instant::now() + scenario.phases.warm_up(), |_| false).await?;
+        self.leave(PhaseName::WarmUp, begun);
+        if warm == Passed::Cut {
+            return Ok(true);
+        }
+
+        self.course.fleet.order(&Order::Measure).await;
+        let begun = self.enter(PhaseName::Measured);
+        let measured = self.measure().await?;
+        self.leave(PhaseName::Measured, begun);
+        Ok(measured == Passed::Cut)
+    }
+
+    /// The measured phase with its broadcasts and its storm.
+    async fn measure(&mut self) -> anyhow::Result<Passed> {
+        let scenario = self.course.scenario;
+        let end = Instant::now() + scenario.phases.measured();
+        self.broadcasts.begin(Instant::now(), &scenario.phases);
+        let Some(storm) = &scenario.storm else { return self.until(end, |_| false).await };
+        let passed = self.until(Instant::now() + storm.at(), |_| false).await?;
+        if passed == Passed::Cut {
+            return Ok(passed);
+        }
+        match storm.kind {
+            StormKind::Reconnect => self.course.fleet.order(&Order::DropAll).await,
+            StormKind::KillRoom => self.course.under_load.kill_room()?,
+        }
+        if storm.kind == StormKind::KillRoom {
+            let away = self.until(Instant::now() + ROOM_AWAY, |_| false).await?;
+            self.course.under_load.restart_room().await?;
+            if away == Passed::Cut {
+                return Ok(away);
+            }
+        }
+        self.until(end, |_| false).await
+    }
+
+    /// No new messages; until everyone is online and has everything, or the deadline.
+    async fn settle(&mut self, cut: bool) -> anyhow::Result<()> {
+        let begun = self.enter(PhaseName::Settle);
+        self.broadcasts.end();
+        self.course.fleet.order(&Order::Settle).await;
+        let longest = self.course.scenario.phases.settle();
+        let longest = if cut { longest.min(INTERRUPTED_SETTLE) } else { longest };
+        let deadline = Instant::now() + longest;
+        let mut passed = Passed::Done;
+        while passed != Passed::Deadline {
+            passed = self.settled(deadline, cut).await?;
+            let quiet = (Instant::now() + QUIET).min(deadline);
+            self.wait(quiet, |_| false, false).await?;
+            if passed != Passed::Done || settled(self.course.fleet, &self.broadcasts) {
+                break;
+            }
+        }
+        self.leave(PhaseName::Settle, begun);
+        Ok(())
+    }
+
+    async fn settled(&mut self, deadline: Instant, cut: bool) -> anyhow::Result<Passed> {
+        while !settled(self.course.fleet, &self.broadcasts) {
+            let next = (Instant::now() + TICK).min(deadline);
+            let passed = self.wait(next, |_| false, !cut).await?;
+            if passed == Passed::Cut || Instant::now() >= deadline {
+                return Ok(if passed == Passed::Cut { passed } else { Passed::Deadline });
+            }
+        }
+        Ok(Passed::Done)
+    }
+
+    async fn finish(self, cut: bool) -> anyhow::Result<Ended> {
+        let Running { course, mut series, broadcasts, run, phases, .. } = self;
+        let (outcomes, news) = course.fleet.finish().await;
+        series.tick(course.fleet, course.under_load, news);
+        let uplinks = match course.business {
+            Some(business) => business.check(&outcomes, run),
+            None => Uplinks::default(),
+        };
+        let findings = Findings::gather(outcomes, uplinks, course.fleet.orphaned(), cut);
+        let mut leg = series.into_leg(course.fleet, &findings);
+        (leg.side, leg.round, leg.phases) = (course.side, course.round, phases);
+        leg.broadcasts = broadcasts.sent();
+        leg.errors.extend(broadcasts.into_errors());
+        Ok(Ended { leg, findings })
+    }
+
+    /// Lets time pass until something is so, or the deadline, or Ctrl-C.
+    async fn until(&mut self, deadline: Instant, done: impl Fn(&Fleet) -> bool) -> anyhow::Result<Passed> {
+        self.wait(deadline, done, true).await
+    }
+
+    async fn wait(
+        &mut self,
+        deadline: Instant,
+        done: impl Fn(&Fleet) -> bool,
+        may_cut: bool,
+    ) -> anyhow::Result<Passed> {
+        let mut news = News::default();
+        loop {
+            if done(self.course.fleet) {
+                break self.tick(news).await.map(|()| Passed::Done);
+            }
+            tokio::select! {
+                biased;
+                () = self.course.stop.cancelled(), if may_cut => break self.tick(news).await.map(|()| Passed::Cut),
+                () = sleep_until(deadline) => break self.tick(news).await.map(|()| Passed::Deadline),
+                sent = self.broadcasts.next() => {
+                    if let Some(sent) = sent {
+                        self.course.fleet.order(&Order::Broadcast(sent)).await;
+                    }
+                }
+                _ = self.ticks.tick() => {
+                    self.tick(std::mem::take(&mut news)).await?;
+                }
+                () = self.course.fleet.listen(&mut news) => {}
+            }
+        }
+    }
+
+    /// A sample of everything, and a look at whether anybody died.
+    async fn tick(&mut self, news: News) -> anyhow::Result<()> {
+        let course = &mut self.course;
+        for died in &news.died {
+            course.display.note(&format!("an agent died and its devices are counted out: {died}"));
+        }
+        for ended in course.under_load.ended() {
+            course.display.note(&format!("a server process ended by itself: {ended}"));
+        }
+        self.series.tick(course.fleet, course.under_load, news);
+        if let Some(sample) = self.series.last() {
+            course.display.show(sample, course.fleet.devices());
+        }
+        anyhow::ensure!(course.fleet.alive().next().is_some(), "all agents are dead");
+        Ok(())
+    }
+
+    fn enter(&mut self, phase: PhaseName) -> f64 {
+        let planned = planned(self.course.scenario, phase);
+        self.course.display.phase(self.course.side, self.course.round, phase, planned);
+        self.series.now_s()
+    }
+
+    fn leave(&mut self, name: PhaseName, from_s: f64) {
+        self.phases.push(PhaseSpan { name, from_s, to_s: self.series.now_s() });
+    }
+}
+
+/// The share of the devices that are online at the end of the ramp: the others do not want to be.
+fn expected_online(scenario: &Scenario) -> f64 {
+    1.0 - scenario.hostile.map_or(0.0, |hostile| hostile.rubbish + hostile.silent)
+}
+
+/// How long a phase takes at the most, where that is known.
+fn planned(scenario: &Scenario, phase: PhaseName) -> Option<Duration> {
+    match phase {
+        PhaseName::Ramp => Some(scenario.ramp()).filter(|ramp| !ramp.is_zero()),
+        PhaseName::WarmUp => Some(scenario.phases.warm_up()),
+        PhaseName::Measured => Some(scenario.phases.measured()),
+        PhaseName::Settle => Some(scenario.phases.settle()),
+    }
+}
+
+/// Devices that are connected and bound.
+fn online(fleet: &Fleet) -> u64 {
+    fleet.alive().filter_map(|a| Some(a.latest.as_ref()?.devices.connected)).sum()
+}
+
+fn share(devices: u64, part: f64) -> u64 {
+    (devices as f64 * part) as u64
+}
+
+/// Whether everyone is back and has everything, as said after the order to settle.
+fn settled(fleet: &Fleet, broadcasts: &Broadcasts) -> bool {
+    let all = |agent: &super::fleet::Agent| {
+        let Some(sample) = agent.latest.as_ref().filter(|_| agent.samples_since_order > 1) else {
+            return false;
+        };
+        !sample.loading && sample.outstanding == 0 && sample.devices.connected >= agent.users.len() as u64
+    };
+    !broadcasts.under_way() && fleet.alive().all(all)
+}

@@ -1,0 +1,6 @@
+//! The load tester as its user runs it: the real program, real agents, real servers.
+#![allow(clippy::unwrap_used)]
+
+mod scenarios;
+mod support;
+mod trouble;
