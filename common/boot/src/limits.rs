@@ -9,7 +9,10 @@ pub(crate) fn raise_open_files() -> Option<u64> {
         return limit.current;
     }
     match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        Ok(()) => limit.maximum,
+        Ok(()) => {
+            tracing::info!(from = limit.current, to = limit.maximum, "raised the limit of open files");
+            limit.maximum
+        }
         Err(error) => {
             tracing::warn!(%error, soft = limit.current, hard = limit.maximum, "the limit of open files stays as it was");
             limit.current

@@ -3,12 +3,16 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use futures::future::try_join_all;
-use longline_testkit::{MariaDb, RedisServer, Scratch};
+use futures::future::{join_all, try_join_all};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use longline_testkit::{MariaDb, RedisOptions, RedisServer, Scratch, Surroundings};
 use longline_types::Role;
 
 use crate::settings::{Shared, lay_over, settings};
 use crate::{Description, NodeDescription, NodeProcess, Options, Product, api};
+
+/// Processes that open their ports at the same time: each has a deadline for that, however many there are and however few cores.
+const AT_ONCE: usize = 16;
 
 /// A cluster that runs. Dropping it kills everything at once; [`Cluster::stop`] stops it in order.
 #[derive(Debug)]
@@ -28,7 +32,12 @@ impl Cluster {
     /// Starts Redis, MariaDB and every process, waits until all are ready, and creates the product `demo`.
     pub async fn start(options: Options) -> anyhow::Result<Cluster> {
         let scratch = Scratch::new()?;
-        let (redis, mariadb) = tokio::try_join!(RedisServer::start(&scratch), MariaDb::start(&scratch))?;
+        let surroundings = on_cores(&options);
+        let redis = RedisOptions { surroundings: surroundings.clone(), ..RedisOptions::default() };
+        let (redis, mariadb) = tokio::try_join!(
+            RedisServer::start_with(&scratch, redis),
+            MariaDb::start_with(&scratch, surroundings)
+        )?;
         let mysql = mariadb.create_database().await?;
         let (admin_key, admin_key_file) = write_admin_key(scratch.path())?;
         let mut shared =
@@ -41,7 +50,7 @@ impl Cluster {
             others.flat_map(|role| (1..=options.count[role.name()]).map(move |number| (role, number)));
         let others = others.map(|(role, number)| start_node(&options, &scratch, &shared, role, number));
         let mut nodes = vec![keeper];
-        nodes.extend(try_join_all(others).await?);
+        nodes.extend(stream::iter(others).buffered(AT_ONCE).try_collect::<Vec<_>>().await?);
         try_join_all(nodes.iter_mut().map(NodeProcess::wait_ready)).await?;
 
         let center = nodes.iter().find(|n| n.role() == Role::Center).context("a cluster needs a center")?;
@@ -137,11 +146,13 @@ impl Cluster {
         }
     }
 
-    /// Stops everything in the reverse order of the start. Errors do not keep the others from being stopped; the first is told.
+    /// Stops everything in the reverse order of the start, the processes of a role together. Errors do not keep the others from
+    /// being stopped; the first is told.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let mut result = Ok(());
-        for node in self.nodes.iter_mut().rev() {
-            result = result.and(node.stop().await.map(drop));
+        for role in self.nodes.chunk_by_mut(|a, b| a.role() == b.role()).rev() {
+            let ended = join_all(role.iter_mut().map(NodeProcess::stop)).await;
+            result = ended.into_iter().fold(result, |result, ended| result.and(ended.map(drop)));
         }
         result = result.and(self.redis.stop().await);
         result.and(self.mariadb.stop().await)
@@ -162,7 +173,13 @@ async fn start_node(
     if let Some(over) = options.settings.get(role.name()) {
         lay_over(&mut table, over.clone());
     }
-    NodeProcess::start(&options.binary, role, &name, &folder, table, &options.environment).await
+    let environment = options.environment.clone();
+    let surroundings = Surroundings { environment, ..on_cores(options) };
+    NodeProcess::start(&options.binary, role, &name, &folder, table, &surroundings).await
+}
+
+fn on_cores(options: &Options) -> Surroundings {
+    Surroundings { environment: Vec::new(), cores: options.cores.clone().unwrap_or_default() }
 }
 
 /// A key that nobody knows before, in a file for the centers.

@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use longline_testkit::Process;
+use longline_testkit::{Process, Surroundings};
 use longline_types::Role;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ pub struct NodeProcess {
     role: Role,
     folder: PathBuf,
     binary: PathBuf,
-    environment: Vec<(String, String)>,
+    surroundings: Surroundings,
     addresses: Addresses,
     process: Process,
 }
@@ -51,10 +51,10 @@ impl NodeProcess {
         name: &str,
         folder: &Path,
         mut settings: Table,
-        environment: &[(String, String)],
+        surroundings: &Surroundings,
     ) -> anyhow::Result<NodeProcess> {
         std::fs::write(config(folder), settings.to_string())?;
-        let (process, addresses) = launch(binary, role, folder, environment)
+        let (process, addresses) = launch(binary, role, folder, surroundings)
             .await
             .with_context(|| format!("cannot start {name}"))?;
         // From now on it keeps its ports.
@@ -65,7 +65,7 @@ impl NodeProcess {
             role,
             folder: folder.to_owned(),
             binary: binary.to_owned(),
-            environment: environment.to_vec(),
+            surroundings: surroundings.clone(),
             addresses,
             process,
         })
@@ -130,7 +130,7 @@ impl NodeProcess {
     /// returns once they are open.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill()?;
-        let started = launch(&self.binary, self.role, &self.folder, &self.environment).await;
+        let started = launch(&self.binary, self.role, &self.folder, &self.surroundings).await;
         let (process, addresses) = started.with_context(|| format!("cannot start {} again", self.name))?;
         self.process = process;
         self.addresses = addresses;
@@ -173,7 +173,7 @@ async fn launch(
     binary: &Path,
     role: Role,
     folder: &Path,
-    environment: &[(String, String)],
+    surroundings: &Surroundings,
 ) -> anyhow::Result<(Process, Addresses)> {
     let told = folder.join("addresses.json");
     match std::fs::remove_file(&told) {
@@ -183,7 +183,7 @@ async fn launch(
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let arguments =
         [role.name().to_owned(), "--config".into(), text(&config(folder)), "--addresses".into(), text(&told)];
-    let mut process = Process::start_with(binary, &arguments, environment, &log(folder))?;
+    let mut process = Process::start_with(binary, &arguments, surroundings, &log(folder))?;
     let end = Instant::now() + START;
     loop {
         // It appears whole: the process writes it aside and renames it.

@@ -14,8 +14,11 @@ pub struct Options {
     pub count: BTreeMap<&'static str, usize>,
     /// Further configuration by role name, laid over what the cluster itself needs: `{"room": {"engine": {"check_s": 2}}}`.
     pub settings: BTreeMap<&'static str, toml::Table>,
-    /// Further environment of every process.
+    /// Further environment of every process of the program.
     pub environment: Vec<(String, String)>,
+    /// The cores that every process may run on, Redis and MariaDB among them, from its first thread on; numbered as the kernel
+    /// does. None or empty: those of this process.
+    pub cores: Option<Vec<usize>>,
 }
 
 impl Options {
@@ -23,7 +26,8 @@ impl Options {
     pub fn new(binary: PathBuf) -> Options {
         let twice = [Role::Register, Role::Saver, Role::Center, Role::Room];
         let count = Role::ALL.map(|role| (role.name(), if twice.contains(&role) { 2 } else { 1 }));
-        Options { binary, count: count.into(), settings: BTreeMap::new(), environment: Vec::new() }
+        let (settings, environment) = (BTreeMap::new(), Vec::new());
+        Options { binary, count: count.into(), settings, environment, cores: None }
     }
 
     /// With this many processes of a role.

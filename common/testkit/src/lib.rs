@@ -13,6 +13,6 @@ mod wait;
 pub use folders::Scratch;
 pub use mariadb::MariaDb;
 pub use ports::free_port;
-pub use process::{Process, require};
+pub use process::{Process, Surroundings, require};
 pub use redis::{RedisOptions, RedisServer, Restart};
 pub use wait::{eventually, eventually_some};

@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::{Process, Scratch, folders, free_port, require};
+use crate::{Process, Scratch, Surroundings, folders, free_port, require};
 
 const PACKAGE: &str = "mariadb-server";
 const START: Duration = Duration::from_secs(60);
@@ -22,6 +22,7 @@ const STOP: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct MariaDb {
     folder: PathBuf,
+    surroundings: Surroundings,
     port: u16,
     process: Process,
     databases: AtomicU32,
@@ -30,6 +31,11 @@ pub struct MariaDb {
 impl MariaDb {
     /// Starts one with no database in it and waits until it answers.
     pub async fn start(scratch: &Scratch) -> anyhow::Result<MariaDb> {
+        MariaDb::start_with(scratch, Surroundings::default()).await
+    }
+
+    /// Starts one in these surroundings and waits until it answers.
+    pub async fn start_with(scratch: &Scratch, surroundings: Surroundings) -> anyhow::Result<MariaDb> {
         let folder = scratch.folder("mariadb")?;
         let data = folder.join("data");
         tokio::task::spawn_blocking(move || {
@@ -39,8 +45,11 @@ impl MariaDb {
         let mut tries = 0;
         loop {
             let port = free_port()?;
-            match launch(&folder, port).await {
-                Ok(process) => return Ok(MariaDb { folder, port, process, databases: AtomicU32::new(0) }),
+            match launch(&folder, port, &surroundings).await {
+                Ok(process) => {
+                    let databases = AtomicU32::new(0);
+                    return Ok(MariaDb { folder, surroundings, port, process, databases });
+                }
                 // Somebody else took the port in between.
                 Err(e) if tries < 5 && e.to_string().contains("Address already in use") => tries += 1,
                 Err(e) => return Err(e),
@@ -102,12 +111,12 @@ impl MariaDb {
     /// Ends it if it runs (as [`MariaDb::kill`] does), starts it again on the same port, and waits until it answers.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill()?;
-        self.process = launch(&self.folder, self.port).await?;
+        self.process = launch(&self.folder, self.port, &self.surroundings).await?;
         Ok(())
     }
 }
 
-async fn launch(folder: &Path, port: u16) -> anyhow::Result<Process> {
+async fn launch(folder: &Path, port: u16, surroundings: &Surroundings) -> anyhow::Result<Process> {
     let program = require("mariadbd", PACKAGE)?;
     let log = folder.join("log");
     File::create(&log)?;
@@ -127,7 +136,7 @@ async fn launch(folder: &Path, port: u16) -> anyhow::Result<Process> {
         "--performance-schema=OFF".into(),
         "--max-connections=200".into(),
     ]);
-    let mut process = Process::start(&program, &arguments, &log)?;
+    let mut process = Process::start_with(&program, &arguments, surroundings, &log)?;
     let end = Instant::now() + START;
     // Its own socket: on the port, another server might answer. It is opened after the port.
     while !greets(&socket) {

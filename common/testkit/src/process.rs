@@ -19,26 +19,40 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// What a process has from outside.
+#[derive(Clone, Default, Debug)]
+pub struct Surroundings {
+    /// Environment variables beside those of this process.
+    pub environment: Vec<(String, String)>,
+    /// The cores it may run on, numbered as the kernel does; empty: those of this process.
+    pub cores: Vec<usize>,
+}
+
 impl Process {
     /// Starts a program; its standard output and error are appended to `log`.
     pub fn start(program: &Path, arguments: &[String], log: &Path) -> anyhow::Result<Process> {
-        Process::start_with(program, arguments, &[], log)
+        Process::start_with(program, arguments, &Surroundings::default(), log)
     }
 
-    /// Like [`Process::start`], with more environment variables.
+    /// Like [`Process::start`], in other surroundings than this process.
     pub fn start_with(
         program: &Path,
         arguments: &[String],
-        environment: &[(String, String)],
+        surroundings: &Surroundings,
         log: &Path,
     ) -> anyhow::Result<Process> {
         let output = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new(require("setpriv", "util-linux")?);
+        command.args(["--pdeathsig", "KILL", "--"]);
+        // Each program becomes the next one: the process id stays, and there is never a thread on another core.
+        if !surroundings.cores.is_empty() {
+            let cores: Vec<String> = surroundings.cores.iter().map(usize::to_string).collect();
+            command.arg(require("taskset", "util-linux")?).args(["--cpu-list", &cores.join(",")]);
+        }
         command
-            .args(["--pdeathsig", "KILL", "--"])
             .arg(program)
             .args(arguments)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs(surroundings.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -183,6 +197,23 @@ mod tests {
         let id = child.id();
         drop(child);
         assert!(!Path::new(&format!("/proc/{id}")).exists());
+    }
+
+    #[tokio::test]
+    async fn surroundings_are_as_given() {
+        let cores = rustix::thread::sched_getaffinity(None).unwrap();
+        let core = (0..1024).rfind(|core| cores.is_set(*core)).unwrap();
+        let scratch = Scratch::new().unwrap();
+        let shell = require("sh", "dash").unwrap();
+        let script = "echo $LONGLINE_TEST_WORD; grep Cpus_allowed_list /proc/$$/status; echo pid $$";
+        let environment = vec![("LONGLINE_TEST_WORD".into(), "word".into())];
+        let surroundings = Surroundings { environment, cores: vec![core] };
+        let log = scratch.path().join("log");
+        let mut child =
+            Process::start_with(&shell, &["-c".into(), script.into()], &surroundings, &log).unwrap();
+        assert!(child.wait(Duration::from_secs(5)).await.unwrap().success(), "{}", child.output());
+        let said = format!("word\nCpus_allowed_list:\t{core}\npid {}\n", child.id());
+        assert_eq!(child.output(), said);
     }
 
     #[tokio::test]

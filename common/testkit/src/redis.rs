@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::time::Instant;
 
-use crate::{Process, Scratch, free_port, require};
+use crate::{Process, Scratch, Surroundings, free_port, require};
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(20);
@@ -21,11 +21,17 @@ pub struct RedisOptions {
     pub maxmemory_policy: String,
     /// Further configuration, `--name value`.
     pub arguments: Vec<String>,
+    /// What its process has from outside.
+    pub surroundings: Surroundings,
 }
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        RedisOptions { maxmemory_policy: "noeviction".into(), arguments: Vec::new() }
+        RedisOptions {
+            maxmemory_policy: "noeviction".into(),
+            arguments: Vec::new(),
+            surroundings: Surroundings::default(),
+        }
     }
 }
 
@@ -151,7 +157,7 @@ async fn launch(folder: &Path, port: u16, options: &RedisOptions) -> anyhow::Res
     ];
     let mut arguments: Vec<String> = settings.iter().flat_map(|(n, v)| [(*n).into(), (*v).into()]).collect();
     arguments.extend(options.arguments.iter().cloned());
-    let mut process = Process::start(&program, &arguments, &log)?;
+    let mut process = Process::start_with(&program, &arguments, &options.surroundings, &log)?;
     let end = Instant::now() + START;
     // Its own socket: on the port, another server might answer.
     while !ask(folder, &["PING"]).is_ok_and(|reply| reply.starts_with("+PONG")) {
