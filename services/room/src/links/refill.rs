@@ -210,9 +210,9 @@ mod tests {
         let refills = Refills::new(2);
         let slot = Slot::all().next().unwrap();
         let number = refills.begin(vec![(slot, owner(1, 1))]);
-        refills.asserting(number);
-        assert!(refills.step(number, done(0)).is_none());
+        assert!(refills.step(number, done(0)).is_none(), "the other shard is not");
         assert!(refills.step(number, done(0)).is_none(), "the same shard again");
+        refills.asserting(number);
         assert!(refills.step(number, done(1)).is_none(), "an assertion is unanswered");
         let slots = refills.step(number, |r| r.unanswered -= 1);
         assert_eq!(slots, Some(vec![(slot, owner(1, 1))]));

@@ -120,6 +120,21 @@ fn a_bind_that_was_made_under_the_old_incarnation_is_made_again_without_its_toke
 }
 
 #[test]
+fn a_bind_that_is_made_again_is_loaded_though_it_was_clean_r4() {
+    let mut core = core();
+    idle_session(&mut core, 1);
+    let identity = joined_anew(&mut core);
+    finish_sweeps(&mut core);
+    let request = asked_bind(&mut core);
+    core.run_loads(NOW);
+    assert!(core.env.questions.is_empty(), "not before the register has answered");
+    core.answer(bound(request, identity), NOW);
+    core.run_loads(NOW);
+    let load = core.env.questions.pop_front();
+    assert!(matches!(load, Some(ToCluster::Load(_))), "what came meanwhile found no route: {load:?}");
+}
+
+#[test]
 fn an_idle_session_owns_no_buffers_and_little_memory() {
     let mut core = core();
     let index = idle_session(&mut core, 0);
