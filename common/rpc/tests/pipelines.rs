@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use longline_pb::register::register_server::{Register, RegisterServer};
 use longline_pb::register::{
     AddressKey, ChangeBatch, ChangeReply, ChangeRequest, LookupBatch, LookupReply, LookupRequest, Unbind,
@@ -168,8 +169,8 @@ async fn a_full_pipeline_refuses_or_waits_as_it_was_told() {
         tokio::spawn(async move { pipelines.call_group(1, vec![lookup(0); 10], SOON).await });
         server.echo.arrived.notified().await;
     }
-    let refused = refusing.call(1, lookup(1), SOON).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::ResourceExhausted);
+    let refused = refusing.call(1, lookup(1), SOON).now_or_never().expect("refused without waiting");
+    assert_eq!(refused.unwrap_err().code, ErrorCode::ResourceExhausted);
     let late = waiting.call(1, lookup(1), Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(late.code, ErrorCode::ResourceExhausted);
     let waits = tokio::spawn({
@@ -258,9 +259,21 @@ async fn a_group_larger_than_the_pipeline_goes_alone_rather_than_never() {
 async fn lingering_requests_leave_together() {
     let server = server().await;
     let (_view, peers) = peers(vec![node(1, &server.address)]);
-    let options = PipelineOptions { linger: Duration::from_millis(200), ..PipelineOptions::default() };
+    let options = PipelineOptions { linger: Duration::from_millis(400), ..PipelineOptions::default() };
     let pipelines = peers.pipelines::<RegisterLookup>(options);
-    let calls = (0..20).map(|i| pipelines.call(1, lookup(i), SOON));
-    assert!(futures::future::join_all(calls).await.into_iter().all(|r| r.is_ok()));
+    // What comes while the stream is opened leaves together in any case.
+    pipelines.call(1, lookup(0), SOON).await.unwrap();
+    let mut calls = Vec::new();
+    for number in 0..20 {
+        let pipelines = pipelines.clone();
+        calls.push(tokio::spawn(async move { pipelines.call(1, lookup(number), SOON).await }));
+        // One at a time: the pipeline has each in its hands before the next comes.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
     assert_eq!(server.echo.largest_batch.load(Ordering::SeqCst), 20);
 }
