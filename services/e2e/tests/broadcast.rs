@@ -112,6 +112,8 @@ async fn a_user_who_does_not_acknowledge_a_broadcast_gets_it_again() {
     let id = broadcast(&cluster, json!({ "payload": "important" })).await;
     careless.until_has(&[id]).await.unwrap();
     careless.close().await;
+    cluster.until_presence("alice", "offline").await.unwrap();
+    assert_eq!(cluster.api.waiting("alice").await.unwrap(), 1);
     let careful = Device::bound(&cluster.rooms(), cluster.product, "alice").await.unwrap();
     careful.until_has(&[id]).await.unwrap();
 }

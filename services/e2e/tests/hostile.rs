@@ -41,9 +41,9 @@ fn hello(product: u32, user: &str, token: &str) -> Vec<u8> {
 }
 
 /// Connects and says hello; returns once the bind stands.
-async fn greeted(cluster: &Cluster, user: &str) -> TcpStream {
+async fn greeted(cluster: &Cluster, product: u32, user: &str) -> TcpStream {
     let mut socket = TcpStream::connect(&cluster.rooms()[0]).await.unwrap();
-    socket.write_all(&hello(cluster.product, user, "")).await.unwrap();
+    socket.write_all(&hello(product, user, "")).await.unwrap();
     let mut input = Vec::new();
     loop {
         let mut rest = &input[..];
@@ -90,10 +90,10 @@ async fn rubbish_ends_with_its_numbered_reason_and_nobody_else_feels_it() {
         let answer = read_to_end(&mut socket).await;
         assert_eq!(reason(&answer), Some(expected), "{what}");
     }
-    let mut as_a_room = greeted(&cluster, "mallory").await;
+    let mut as_a_room = greeted(&cluster, cluster.product, "mallory").await;
     as_a_room.write_all(&[2, 0]).await.unwrap();
     assert_eq!(reason(&read_to_end(&mut as_a_room).await), Some(CloseReason::UnknownFrame));
-    let mut second_hello = greeted(&cluster, "mallory").await;
+    let mut second_hello = greeted(&cluster, cluster.product, "mallory").await;
     second_hello.write_all(&hello(cluster.product, "mallory", "")[4..]).await.unwrap();
     assert_eq!(reason(&read_to_end(&mut second_hello).await), Some(CloseReason::UnexpectedFrame));
     let id = cluster.api.push("alice", json!("still fine")).await.unwrap();
@@ -120,7 +120,7 @@ async fn binds_that_may_not_be_made_end_with_no_bind() {
 async fn acknowledging_foreign_messages_changes_nothing_and_is_counted() {
     let cluster = Cluster::start().await.unwrap();
     let id = cluster.api.push("alice", json!("for alice alone")).await.unwrap();
-    let mut mallory = greeted(&cluster, "mallory").await;
+    let mut mallory = greeted(&cluster, cluster.product, "mallory").await;
     let mut ack = Vec::new();
     encode(&Ack { index: 0, ids: vec![id.0, 1, u64::MAX] }, &mut ack).unwrap();
     mallory.write_all(&ack).await.unwrap();
@@ -162,17 +162,18 @@ async fn silent_and_slow_connections_are_dropped_at_the_handshakes_deadline() {
 #[tokio::test]
 async fn a_device_that_never_reads_costs_no_more_than_its_window() {
     let cluster = Cluster::start().await.unwrap();
-    let _deaf = greeted(&cluster, "deaf").await;
+    let (product, api) = cluster.create_product(json!({ "name": "narrow", "window": 4 })).await.unwrap();
+    let _deaf = greeted(&cluster, product, "deaf").await;
     let alice = Device::bound(&cluster.rooms(), cluster.product, "alice").await.unwrap();
     let large = "x".repeat(60_000);
     for number in 0..100 {
-        cluster.api.push("deaf", json!(format!("{number} {large}"))).await.unwrap();
+        api.push("deaf", json!(format!("{number} {large}"))).await.unwrap();
     }
     let id = cluster.api.push("alice", json!("unhindered")).await.unwrap();
     alice.until_has(&[id]).await.unwrap();
-    assert_eq!(
-        cluster.api.waiting("deaf").await.unwrap(),
-        100,
-        "the inbox keeps what the device does not take"
-    );
+    let deferred = async || cluster.metric("room-1", "longline_room_deferred_total") >= 96.0;
+    longline_testkit::eventually(SOON, "hints beyond the window are deferred", deferred).await;
+    let pushes = cluster.metric("room-1", "longline_room_pushes_total");
+    assert!(pushes <= 5.0, "{pushes} pushes to both");
+    assert_eq!(api.waiting("deaf").await.unwrap(), 100, "the inbox keeps what the device does not take");
 }

@@ -46,6 +46,9 @@ async fn store_untold(cluster: &Cluster, user: &str, id: u64) -> MessageId {
 async fn a_message_whose_every_hint_was_lost_is_found_by_the_check_d2() {
     let cluster = Cluster::shaped(watchful()).await.unwrap();
     let alice = Device::bound(&cluster.rooms(), cluster.product, "alice").await.unwrap();
+    // Only a bind that has loaded is checked: the load after the bind cannot be what finds the message.
+    let checked = async || cluster.metric("room-1", "longline_room_checks_total") > 0.0;
+    eventually(SOON, "the room has loaded, and checks", checked).await;
     let id = store_untold(&cluster, "alice", 1).await;
     alice.until_has(&[id]).await.unwrap();
 }
@@ -111,6 +114,9 @@ async fn acknowledgements_are_repeated_until_a_saver_takes_them_d6() {
     dave.until_has(&[id]).await.unwrap();
     cluster.stop("saver").await.unwrap();
     dave.client.ack(&dave.received().messages[0]).await.unwrap();
+    // The links have tried for long and given up: from now on only the session repeats it.
+    let failed = async || cluster.metric("room-1", "longline_room_failed_acks_total") > 0.0;
+    eventually(SOON, "the ack has failed", failed).await;
     cluster.restart_saver().await.unwrap();
     eventually(SOON, "the message is acked", async || {
         cluster.api.state(id).await.is_ok_and(|s| s == "acked")

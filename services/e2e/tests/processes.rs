@@ -150,5 +150,11 @@ async fn a_room_that_slept_past_its_lease_comes_back_as_a_new_one_r4() {
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     let accepted = traffic.accepted().await;
     check(&cluster, &devices, &accepted).await;
+    let api = Api::new(cluster.api().remove(0), cluster.product().key.clone());
+    for (user, _) in &devices {
+        // Checks find messages without a route; a route there is only if the room has made its binds anew.
+        let online = async || api.presence(user).await.is_ok_and(|presence| presence == "online");
+        eventually(SOON, &format!("{user} has a route"), online).await;
+    }
     cluster.stop().await.unwrap();
 }

@@ -46,6 +46,19 @@ async fn a_newer_device_displaces_the_older_one_which_is_told_d9() {
 }
 
 #[tokio::test]
+async fn in_one_room_the_older_session_has_ended_when_the_newer_is_bound_d9() {
+    let cluster = Cluster::start().await.unwrap();
+    let mut devices = Vec::new();
+    for number in 0..50 {
+        let builder = Client::builder(format!("device-{number}")).rooms(cluster.rooms());
+        let device = Device::start(builder.bind(cluster.product, "bob", "")).unwrap();
+        device.until("it is bound", |r| r.bound == 1).await.unwrap();
+        assert_eq!(cluster.metric("room-1", "longline_room_sessions"), 1.0, "device {number}");
+        devices.push(device);
+    }
+}
+
+#[tokio::test]
 async fn a_displaced_bind_of_several_leaves_the_others_alone() {
     let cluster = Cluster::start().await.unwrap();
     let builder = Client::builder("tablet").rooms(cluster.rooms());

@@ -27,12 +27,14 @@ async fn one_senders_messages_to_one_user_stay_in_order_d7() {
     let center = cluster.center().await;
     let room = &cluster.rooms[0];
     cluster.register.bind("alice", room.route(1));
-    room.set_open(false);
-    let mut ids = Vec::new();
-    for n in 0..150 {
+    let first = cluster.register.hold_next();
+    let mut ids = vec![center.send("alice", json!(0)).await];
+    eventually("the first is looked up", || cluster.register.lookups() == 1).await;
+    for n in 1..150 {
         ids.push(center.send("alice", json!(n)).await);
     }
-    room.set_open(true);
+    assert_eq!(cluster.register.lookups(), 1, "the others wait behind it");
+    first.notify_one();
     let handed = room.handed(150).await;
     assert_eq!(handed.iter().map(|(_, id, _)| *id).collect::<Vec<_>>(), ids);
     assert!(ids.is_sorted());

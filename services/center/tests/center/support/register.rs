@@ -11,6 +11,7 @@ use longline_pb::register::{
 use longline_rpc::methods::{RegisterChange, RegisterLookup};
 use longline_rpc::{PipelineStream, ServeOptions, serve};
 use longline_types::{Address, AddressKey, Error, ErrorCode, Route};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -24,6 +25,8 @@ struct Known {
     moves: HashMap<AddressKey, Route>,
     refilling: bool,
     lookups: usize,
+    /// Keeps the reply of the next lookups.
+    held: Option<Arc<Notify>>,
     unbound: Vec<Route>,
 }
 
@@ -39,6 +42,11 @@ impl FakeRegister {
 
     pub(crate) fn set_refilling(&self, refilling: bool) {
         self.0.lock().unwrap().refilling = refilling;
+    }
+
+    /// The next lookups are answered only once this is notified; those after them at once.
+    pub(crate) fn hold_next(&self) -> Arc<Notify> {
+        self.0.lock().unwrap().held.insert(Arc::default()).clone()
     }
 
     /// Addresses looked up.
@@ -118,7 +126,13 @@ impl Register for FakeRegister {
             &CancellationToken::new(),
             move |batch| {
                 let replies = batch.into_iter().map(|request| fake.look_up(request)).collect();
-                std::future::ready(replies)
+                let held = fake.0.lock().unwrap().held.take();
+                async move {
+                    if let Some(held) = held {
+                        held.notified().await;
+                    }
+                    replies
+                }
             },
         ))
     }
