@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use longline_load_truth::{Clock, Ledger};
+use longline_load_truth::{Clock, Ledger, Plan};
 use longline_pb::client::{self, BindResult, PushFlag, UplinkResult, directive};
 use longline_types::CloseReason;
 use longline_wire::{Body, FrameType, Limits, PREFACE, decode, encode, encode_empty, encode_push_message};
@@ -502,10 +502,26 @@ fn a_silent_device_says_nothing() {
 }
 
 #[test]
-fn the_ledger_knows_when_a_device_could_be_reached() {
+fn the_ledger_knows_who_can_be_reached_and_what_came() {
     let mut rig = Rig::bound(Manner::Good);
+    let at = rig.cx.now.at;
+    let plan = Plan { user: 3, due: at, stream: 0, transient: false, expires: None };
+    let header = rig.ledger.plan(plan);
+    rig.ledger.sent(&header, at);
+    rig.ledger.accepted(header.sequence, 1, at);
+    let missing = |rig: &Rig| {
+        let counts = rig.ledger.findings(1).counts;
+        (counts.lost, counts.unreachable)
+    };
+    assert_eq!(missing(&rig), (1, 0), "it was there and did not get it");
+    rig.device.ended(Ending::Trouble(Trouble::Reset), &mut rig.cx);
+    assert_eq!(missing(&rig), (0, 1), "it was away");
+    rig.back();
+    rig.hear(&welcome(60, Some(BindResult::Ok)));
+    assert_eq!(missing(&rig), (1, 0));
+
     rig.hear_push(1, PushFlag::None);
-    assert_eq!(rig.ledger.counts().foreign, 1, "a payload without a header is nobody's");
+    assert_eq!(rig.ledger.counts().unreadable, 1, "a payload without a header is nobody's");
 }
 
 #[test]
