@@ -112,7 +112,7 @@ async fn a_standalone_process_serves_the_run_and_ends_with_it() {
 #[tokio::test]
 async fn a_cluster_serves_the_run_and_its_rooms_can_be_killed() {
     let counts = Counts { rooms: 2, registers: 1, savers: 1, centers: 2, coordinators: 1, dispatchers: 1 };
-    let mut system = start(&Servers::Cluster { counts, local: Local::default() }).await;
+    let mut system = start(&Servers::Cluster { counts, local: pinned() }).await;
     assert_eq!(send(&system, system.key()).await, [StatusCode::ACCEPTED; 2]);
     let versions = system.versions();
     assert!(versions.longline.is_some() && versions.redis.is_some() && versions.mariadb.is_some());
@@ -120,6 +120,7 @@ async fn a_cluster_serves_the_run_and_its_rooms_can_be_killed() {
     let before = system.processes();
     let of = |role: &str| before.iter().filter(|process| process.role == role).count();
     assert_eq!((of("room"), of("keeper"), of("redis"), of("mariadb"), before.len()), (2, 1, 1, 1, 11));
+    assert!(before.iter().all(|process| cores_of(process.pid) == "0"), "{before:?}");
     assert_eq!(Probe::new(&before).sample().len(), 11);
 
     let (rooms, mut scraper) = (system.rooms().to_vec(), system.scraper());
@@ -145,7 +146,7 @@ async fn a_cluster_serves_the_run_and_its_rooms_can_be_killed() {
     assert_eq!(scraper.scrape().await.missing, [""; 0]);
     let after = system.processes();
     assert_eq!(Probe::new(&after).sample().len(), 11);
-    assert!(after.iter().all(|process| process.pid != pid));
+    assert!(after.iter().all(|process| process.pid != pid && cores_of(process.pid) == "0"), "{after:?}");
 
     system.stop().await.unwrap();
     let left: Vec<_> = after.iter().filter(|process| is_there(process.pid)).collect();

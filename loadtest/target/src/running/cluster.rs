@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
-use futures::future::join_all;
 use longline_load_scenario::{Counts, Local};
-use longline_procs::{Cluster, NodeProcess, Options};
+use longline_procs::{Cluster, Options};
 use longline_types::Role;
 
 use super::ended::{Ended, last_words};
@@ -94,20 +93,12 @@ impl LocalCluster {
         Ok(ended)
     }
 
-    /// Stops it in the reverse order of the start, all processes of a role at once: one by one, fifty rooms take minutes.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        let mut stopped = Ok(());
-        for role in Role::ALL.into_iter().rev() {
-            let nodes = self.cluster.nodes_mut().iter_mut().filter(|node| node.role() == role);
-            let results = join_all(nodes.map(NodeProcess::stop)).await;
-            stopped = results.into_iter().fold(stopped, |all, one| all.and(one.map(drop)));
-        }
-        stopped.and(self.cluster.stop().await)
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.cluster.stop().await
     }
 }
 
 fn options(counts: &Counts, local: &Local, binary: PathBuf) -> anyhow::Result<Options> {
-    ensure!(local.cores.is_empty(), "the processes of a cluster cannot be pinned to cores yet");
     let mut options = Options::new(binary);
     for role in Role::ALL {
         options = options.count(role, counts.of(role));
@@ -118,5 +109,6 @@ fn options(counts: &Counts, local: &Local, binary: PathBuf) -> anyhow::Result<Op
         };
         options.settings.insert(role.name(), table.clone());
     }
+    options.cores = Some(local.cores.clone());
     Ok(options)
 }

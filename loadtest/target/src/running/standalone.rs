@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use longline_load_scenario::Local;
-use longline_testkit::{Process, Scratch, require};
+use longline_testkit::{Process, Scratch, Surroundings};
 use tokio::time::Instant;
 
 use super::ended::{Ended, last_words};
@@ -33,8 +33,9 @@ impl Standalone {
     /// Starts it, on these cores, and waits until it is ready.
     pub(super) async fn start(local: &Local, binary: &Path) -> anyhow::Result<(Standalone, Started)> {
         let scratch = Scratch::new()?;
-        let (program, arguments) = command(local, binary, scratch.path())?;
-        let process = Process::start(&program, &arguments, &log(&scratch))?;
+        let surroundings = Surroundings { cores: local.cores.clone(), ..Surroundings::default() };
+        let arguments = arguments(local, scratch.path())?;
+        let process = Process::start_with(binary, &arguments, &surroundings, &log(&scratch))?;
         let mut standalone = Standalone { process, scratch };
         let banner = standalone.banner().await?;
         let started = standalone.started(&banner)?;
@@ -89,8 +90,8 @@ impl Standalone {
     }
 }
 
-/// The program to run, and its arguments; the configuration is written where they say.
-fn command(local: &Local, binary: &Path, folder: &Path) -> anyhow::Result<(PathBuf, Vec<String>)> {
+/// The arguments of the program; the configuration is written where they say.
+fn arguments(local: &Local, folder: &Path) -> anyhow::Result<Vec<String>> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let data = text(&data(folder));
     let config = folder.join("standalone.toml");
@@ -99,13 +100,7 @@ fn command(local: &Local, binary: &Path, folder: &Path) -> anyhow::Result<(PathB
     std::fs::write(&config, settings.to_string())?;
     let arguments =
         [NAME, "--config", &text(&config), "--data", &data, "--http", FREE_PORT, "--room", FREE_PORT];
-    let arguments = arguments.map(str::to_owned);
-    if local.cores.is_empty() {
-        return Ok((binary.to_owned(), arguments.into()));
-    }
-    let cores: Vec<String> = local.cores.iter().map(usize::to_string).collect();
-    let pinned = ["-c".to_owned(), cores.join(","), text(binary)].into_iter().chain(arguments);
-    Ok((require("taskset", "util-linux")?, pinned.collect()))
+    Ok(arguments.map(str::to_owned).into())
 }
 
 /// The second word of the line that begins with this name.
