@@ -20,7 +20,7 @@ pub struct Agents {
     pub cores: Vec<usize>,
     /// Threads of each agent.
     pub threads: usize,
-    /// Where connections of local agents come from; empty: the kernel chooses.
+    /// Where devices connect from; every agent's machine has to have these. Empty: the kernel chooses.
     pub sources: Vec<IpNet>,
 }
 
@@ -28,7 +28,7 @@ pub struct Agents {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub enum LocalAgents {
-    /// As many as the limit on open files asks.
+    /// As many as the limit on open files asks; none beside remote ones.
     Auto,
     /// So many; 0 only beside remote ones.
     Count(usize),

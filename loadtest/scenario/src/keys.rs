@@ -62,7 +62,7 @@ pub const KEYS: &[Key] = &[
         "agents.local",
         "`\"auto\"`, 0 to 1,000",
         "`\"auto\"`",
-        "Agent processes on this machine; auto: as many as the limit on open files asks",
+        "Agent processes on this machine; auto: as many as the limit on open files asks, or none beside remote ones",
     ),
     key(
         "agents.remote",
@@ -76,7 +76,7 @@ pub const KEYS: &[Key] = &[
         "agents.sources",
         "list of addresses, networks",
         "`[]`",
-        "Where connections of local agents come from, at most 65,536 addresses; `[]`: the kernel chooses",
+        "Where devices connect from, at most 65,536 addresses, which every agent's machine has to have; `[]`: the kernel chooses",
     ),
     key("devices.count", "1 to 100,000,000", REQUIRED, "Devices over all agents, each with one user"),
     key("devices.connects_per_second", "number, 0: at once", "500", "How fast they connect, over all agents"),
