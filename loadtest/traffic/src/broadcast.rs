@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use crate::address::{BadApi, Center};
 use crate::backoff::Backoff;
 use crate::body;
-use crate::desk::{DEADLINE, Outcome};
+use crate::desk::{DEADLINE, Outcome, REPEAT_PAUSE};
 use crate::http::reply::{self, Head};
 use crate::http::{Connection, Requests};
 use crate::load::Api;
@@ -32,8 +32,6 @@ pub enum SendError {
     Raw(#[from] longline_load_raw::InjectError),
 }
 
-/// Before a request is repeated that was answered, but not with an outcome.
-const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 /// After so long without an acknowledgement the reference server's are waited for no more.
 const QUIET: Duration = Duration::from_secs(2);
 

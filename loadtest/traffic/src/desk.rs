@@ -34,12 +34,15 @@ pub(crate) enum Reply<'a> {
 pub(crate) enum Next {
     /// Nothing: it has ended.
     Done,
-    /// What is open of it is to be sent again.
-    Again,
+    /// What is open of it is to be sent again, not before then.
+    Again(Instant),
 }
 
 /// Between a request's first try and its being given up.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Before a request is repeated that was answered, but not with an outcome.
+pub(crate) const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 
 /// No answer came in time.
 pub(crate) const NO_ANSWER: &str = "no_answer";
@@ -84,8 +87,8 @@ impl Desk {
         begun.unwrap_or_else(|| self.begin_first(job)).until
     }
 
-    /// After a try was answered, or was not.
-    pub(crate) fn settle(&self, job: &mut Job, reply: Reply<'_>) -> Next {
+    /// After a try was answered, or was not. A further one comes after `pause`, if there is time for it.
+    pub(crate) fn settle(&self, job: &mut Job, reply: Reply<'_>, pause: Duration) -> Next {
         let at = self.clock.now();
         let was_uncertain = job.is_uncertain();
         let (mut place, mut doubt) = (0, BAD_ANSWER);
@@ -111,8 +114,9 @@ impl Desk {
         if let Some(begun) = &mut job.begun {
             begun.uncertain = true;
         }
-        if self.idempotent && !Desk::is_over(job) {
-            return Next::Again;
+        let next = Instant::now() + pause;
+        if self.idempotent && job.begun.is_some_and(|begun| next < begun.until) {
+            return Next::Again(next);
         }
         self.give_up(job, doubt);
         Next::Done
@@ -124,7 +128,7 @@ impl Desk {
             self.give_up(job, CONNECTION);
             return Next::Done;
         }
-        Next::Again
+        Next::Again(Instant::now())
     }
 
     /// No further try. What may have been taken is unknown; what certainly never left was skipped.

@@ -24,6 +24,8 @@ mod progress;
 mod raw;
 mod schedule;
 mod sizes;
+#[cfg(test)]
+mod tests;
 mod unicasts;
 mod walk;
 pub mod webhook;

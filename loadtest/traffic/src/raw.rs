@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use longline_load_raw::{Acks, Delivery, InjectError, Injector, Report};
 use longline_load_truth::Header;
@@ -88,7 +89,7 @@ impl Sender {
         for (mut job, delivery) in jobs.into_iter().zip(deliveries) {
             let outcome = if taken { Outcome::Accepted(delivery.id) } else { Outcome::Unknown(CONNECTION) };
             self.desk.progress.landed(taken);
-            self.desk.settle(&mut job, Reply::Whole(outcome));
+            self.desk.settle(&mut job, Reply::Whole(outcome), Duration::ZERO);
         }
         sent
     }

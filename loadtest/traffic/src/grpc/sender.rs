@@ -15,13 +15,11 @@ use super::stream::{Stream, endpoint};
 use crate::address::{BadApi, Center};
 use crate::backlog::Backlog;
 use crate::backoff::Backoff;
-use crate::desk::{CONNECTION, Desk, NO_ANSWER, Next, Outcome, Reply};
+use crate::desk::{CONNECTION, Desk, NO_ANSWER, Next, Outcome, REPEAT_PAUSE, Reply};
 use crate::job::Job;
 
 /// Messages under way on a stream: half of what a center takes from one before it stops reading it.
 const UNDER_WAY: usize = 1024;
-/// Before a request is repeated that was answered, but not with an outcome.
-const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Sends the jobs of one center over one stream, which it opens again when it breaks.
 pub(crate) struct Sender {
@@ -110,8 +108,9 @@ impl Sender {
         self.messages = 0;
         for mut job in std::mem::take(&mut self.under_way) {
             self.desk.progress.landed(false);
-            let next = self.desk.settle(&mut job, Reply::Whole(Outcome::Unknown(lost)));
-            self.keep(next, job, Duration::ZERO);
+            let reply = Reply::Whole(Outcome::Unknown(lost));
+            let next = self.desk.settle(&mut job, reply, Duration::ZERO);
+            self.keep(next, job);
         }
     }
 
@@ -150,13 +149,13 @@ impl Sender {
         self.backoff.reset();
         self.desk.progress.landed(true);
         let reply = convert::reply(reply, job.open.len());
-        let next = self.desk.settle(&mut job, reply);
-        self.keep(next, job, REPEAT_PAUSE);
+        let next = self.desk.settle(&mut job, reply, REPEAT_PAUSE);
+        self.keep(next, job);
     }
 
-    fn keep(&mut self, next: Next, job: Job, pause: Duration) {
-        if next == Next::Again {
-            self.again.push_back((Instant::now() + pause, job));
+    fn keep(&mut self, next: Next, job: Job) {
+        if let Next::Again(at) = next {
+            self.again.push_back((at, job));
         }
     }
 

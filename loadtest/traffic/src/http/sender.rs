@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::Requests;
 use super::connection::{Broken, Connection};
@@ -11,11 +11,8 @@ use super::reply::{self, Head};
 use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::body::Bodies;
-use crate::desk::{BAD_ANSWER, CONNECTION, Desk, NO_ANSWER, Next, Outcome, Reply};
+use crate::desk::{BAD_ANSWER, CONNECTION, Desk, NO_ANSWER, Next, Outcome, REPEAT_PAUSE, Reply};
 use crate::job::Job;
-
-/// Before a request is repeated that was answered, but not with an outcome.
-const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Sends the jobs of one center over one connection, which it opens again when it breaks.
 pub(crate) struct Sender {
@@ -61,9 +58,9 @@ impl Sender {
             let (next, retry_after) = self.attempt(&mut job).await;
             match next {
                 Next::Done => return self.pause(retry_after).await,
-                Next::Again => {
-                    let until = job.begun.map_or_else(Instant::now, |begun| begun.until);
-                    sleep_until(until.min(Instant::now() + retry_after.unwrap_or(Duration::ZERO))).await;
+                Next::Again(at) => {
+                    sleep_until(at).await;
+                    let until = job.begun.map_or(at, |begun| begun.until);
                     if timeout_at(until, self.connect()).await.is_err() {
                         return self.desk.give_up(&mut job, CONNECTION);
                     }
@@ -91,17 +88,17 @@ impl Sender {
         };
         self.connection = None;
         match lost {
-            Some(code) => (self.desk.settle(job, unknown(code)), None),
+            Some(code) => (self.desk.settle(job, unknown(code), Duration::ZERO), None),
             None => (self.desk.postpone(job), None),
         }
     }
 
     fn heard(&mut self, job: &mut Job, head: Head) -> (Next, Option<Duration>) {
         self.backoff.reset();
-        let desk = &self.desk;
-        let next = reply::messages(head, &self.answer, job.open.len(), |reply| desk.settle(job, reply));
-        let pause = (next == Next::Again).then_some(REPEAT_PAUSE);
-        (next, head.retry_after.or(pause))
+        let (desk, pause) = (&self.desk, head.retry_after.unwrap_or(REPEAT_PAUSE));
+        let next =
+            reply::messages(head, &self.answer, job.open.len(), |reply| desk.settle(job, reply, pause));
+        (next, head.retry_after)
     }
 
     async fn pause(&mut self, pause: Option<Duration>) {
