@@ -1,5 +1,6 @@
 //! Two runs held against each other, figure by figure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::labels::{label, more_is_better, role, unit};
@@ -107,7 +108,7 @@ impl Row {
 
 fn rows(group: &str, a: &Values, b: &Values) -> Vec<Row> {
     let mut names: Vec<String> = a.named().into_iter().chain(b.named()).map(|(name, _)| name).collect();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     let rows = names.into_iter().map(|name| Row {
         a: a.get(&name),
@@ -153,8 +154,11 @@ fn differences(a: &Run, b: &Run) -> Vec<String> {
     differ("costs of", a.figures.of.clone(), b.figures.of.clone());
     differ("verdict", verdict(a).into(), verdict(b).into());
     differ("interrupted", a.interrupted.to_string(), b.interrupted.to_string());
-    for (number, (a, b)) in changed_lines(&a.scenario.text, &b.scenario.text) {
-        differ(&format!("scenario's line {number}"), a, b);
+    let (a, b) = (settings(&a.scenario.text), settings(&b.scenario.text));
+    let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    for key in keys {
+        let value = |settings: &BTreeMap<String, String>| settings.get(key).cloned().unwrap_or("–".into());
+        differ(key, value(&a), value(&b));
     }
     differences
 }
@@ -163,11 +167,22 @@ fn verdict(run: &Run) -> &'static str {
     if run.verdict.ok { "ok" } else { "not ok" }
 }
 
-/// The lines that differ at the same place; the scenarios are written the same way, so that mostly one line is one setting.
-fn changed_lines<'a>(a: &'a str, b: &'a str) -> impl Iterator<Item = (usize, (String, String))> + 'a {
-    let line = |text: &'a str, at: usize| text.lines().nth(at).unwrap_or("").to_owned();
-    let length = a.lines().count().max(b.lines().count());
-    (0..length).map(move |at| (at + 1, (line(a, at), line(b, at))))
+/// The settings of a scenario's text, each under its section. Only for telling what differs: nothing is refused.
+fn settings(text: &str) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::new();
+    let mut sections = BTreeMap::<&str, u32>::new();
+    let mut section = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').filter(|line| line.ends_with(']')) {
+            let name = name.trim_matches(['[', ']']);
+            let met = sections.entry(name).and_modify(|met| *met += 1).or_insert(1);
+            section = if *met == 1 { format!("{name}.") } else { format!("{name} {met}.") };
+        } else {
+            let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            settings.insert(format!("{section}{}", key.trim()), value.trim().to_owned());
+        }
+    }
+    settings
 }
 
 impl fmt::Display for Comparison {

@@ -86,8 +86,8 @@ fn roles(run: &Run) -> Table {
             let name = format!("{prefix}{cost}");
             let value = optional(run.figures.values.get(&name), |value| unit(cost).text(value));
             match ratios.and_then(|ratios| ratios.get(&name)) {
-                Some(ratio) => format!("{value} ({} raw)", times(ratio)),
-                None => value,
+                Some(ratio) if ratio != 0.0 => format!("{value} ({} raw)", times(ratio)),
+                _ => value,
             }
         });
         std::iter::once(role.to_owned()).chain(cells).collect::<Vec<String>>()

@@ -171,6 +171,40 @@ fn memory_after_the_first_traffic_does_not_count() {
 }
 
 #[test]
+fn memory_after_sessions_fell_does_not_count() {
+    let mut leg = Plan { unicasts_per_s: 0, ..Plan::standalone() }.leg();
+    // Half the devices go, and the process keeps what it has.
+    leg.series.iter_mut().filter(|sample| sample.at_s > 35.0).for_each(|sample| sample.connected /= 2);
+    near(get(&run(vec![leg]), "bytes_per_session"), 3_000.0, 0.001);
+}
+
+#[test]
+fn samples_that_lack_a_process_for_long_do_not_count() {
+    let mut leg = Plan { sessions: 9_000, ..Plan::cluster() }.leg();
+    leg.series[12..17]
+        .iter_mut()
+        .for_each(|sample| sample.processes.retain(|process| process.name != "room-2"));
+    let run = run(vec![leg]);
+    near(get(&run, "bytes_per_session"), 3_000.0, 0.001);
+    assert!(run.figures.memory_fit.is_some_and(|fit| fit.residual_bytes < 2.0));
+}
+
+#[test]
+fn delays_are_of_all_legs_merged() {
+    let legs = [(1, 1_000), (2, 10_000)]
+        .map(|(round, delay_us)| Plan { round, delay_us, ..Plan::standalone() }.leg());
+    let [mut merged, slow] =
+        legs.each_ref().map(|leg| leg.measured.received.as_ref().unwrap().decode().unwrap());
+    merged.auto(true);
+    merged.add(&slow).unwrap();
+    let run = run(legs.into());
+    assert_eq!(get(&run, "latency_us.p50"), Some(merged.value_at_quantile(0.5) as f64));
+    assert_eq!(get(&run, "latency_us.p999"), Some(merged.value_at_quantile(0.999) as f64));
+    let spread = run.figures.values.spread["latency_us.p50"];
+    assert!(spread.max > 9.0 * spread.min, "{spread:?}");
+}
+
+#[test]
 fn an_interrupted_leg_gives_what_it_has() {
     let mut leg = Plan::standalone().leg();
     leg.phases.truncate(1);
