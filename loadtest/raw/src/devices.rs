@@ -31,8 +31,6 @@ pub(crate) struct Devices {
     users: Users,
     /// Connections with something to write.
     listed: Vec<u32>,
-    /// Bytes that all devices have left unread here.
-    stuck: u64,
     welcomed: u64,
     pool: Pool,
     ears: Ears,
@@ -143,12 +141,12 @@ impl Devices {
         if !std::mem::take(&mut connection.is_listed) {
             return;
         }
-        let watched = match connection.write(&mut self.pool, &mut self.stuck) {
+        let watched = match connection.write(&mut self.pool, &mut self.tally.unread) {
             Ok(()) if connection.is_unwatched() => connection.watch_space(token(index), registry),
             written => written,
         };
         let stuck = connection.stuck();
-        if stuck > UNREAD || stuck > 0 && self.stuck > ALL_UNREAD {
+        if stuck > UNREAD || stuck > 0 && self.tally.unread > ALL_UNREAD {
             tracing::debug!(index, stuck, "a device does not read");
             self.remove(index);
         } else if watched.is_err() {
@@ -206,7 +204,7 @@ impl Devices {
             let close = Close { reason: reason.number().into(), ..Close::default() };
             put(&mut connection.output, &mut self.pool, &close);
             // Who does not take it will see that the connection has ended.
-            let _ = connection.write(&mut self.pool, &mut self.stuck);
+            let _ = connection.write(&mut self.pool, &mut self.tally.unread);
         }
         self.remove(index);
     }
@@ -219,7 +217,7 @@ impl Devices {
             self.tally.sessions -= 1;
             self.users.unbind(connection.user, index);
         }
-        connection.give_up(&mut self.pool, &mut self.stuck);
+        connection.give_up(&mut self.pool, &mut self.tally.unread);
         self.free.push(index);
     }
 

@@ -11,6 +11,7 @@ pub struct Stats {
     absent: AtomicU64,
     acks: AtomicU64,
     uplinks: AtomicU64,
+    unread: AtomicU64,
 }
 
 impl Stats {
@@ -44,6 +45,11 @@ impl Stats {
         self.uplinks.load(Relaxed)
     }
 
+    /// Bytes that devices have left unread and that wait here now.
+    pub fn unread_bytes(&self) -> u64 {
+        self.unread.load(Relaxed)
+    }
+
     pub(crate) fn publish(&self, tally: &Tally) {
         self.sessions.store(tally.sessions, Relaxed);
         self.deliveries.store(tally.deliveries, Relaxed);
@@ -51,6 +57,7 @@ impl Stats {
         self.absent.store(tally.absent, Relaxed);
         self.acks.store(tally.acks, Relaxed);
         self.uplinks.store(tally.uplinks, Relaxed);
+        self.unread.store(tally.unread, Relaxed);
     }
 }
 
@@ -63,4 +70,5 @@ pub(crate) struct Tally {
     pub(crate) absent: u64,
     pub(crate) acks: u64,
     pub(crate) uplinks: u64,
+    pub(crate) unread: u64,
 }

@@ -150,6 +150,7 @@ pub(crate) fn small_socket(address: SocketAddr) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&address.into()).unwrap();
+    socket.set_write_timeout(Some(DEADLINE)).unwrap();
     socket.into()
 }
 
