@@ -238,9 +238,8 @@ impl Ledger {
     /// `expires`: the answer's time and the time to live, the latest that it can be. Expected by the users who had first come before
     /// `sent` (S8). Told once; a second time changes nothing.
     pub fn broadcast(&self, number: u64, sent: Micros, id: u64, expires: Option<Micros>) {
-        let now = self.options.clock.now();
         for shard in &self.shards {
-            lock(shard).broadcast(number, sent, id, expires, now);
+            lock(shard).broadcast(number, sent, id, expires);
         }
     }
 

@@ -307,15 +307,8 @@ impl Shard {
     }
 
     /// The controller tells of a broadcast.
-    pub(super) fn broadcast(
-        &mut self,
-        number: u64,
-        sent: Micros,
-        id: u64,
-        expires: Option<Micros>,
-        now: Micros,
-    ) {
-        let scene = Scene { users: &self.users, rules: &self.rules, now: self.rules.tick(now) };
+    pub(super) fn broadcast(&mut self, number: u64, sent: Micros, id: u64, expires: Option<Micros>) {
+        let scene = Scene { users: &self.users, rules: &self.rules, now: self.rules.tick(sent) };
         let Some(announcement) = self.broadcasts.announce(scene, number, sent, id, expires) else { return };
         self.counts.broadcast_expected += announcement.expected;
         self.counts.wrong_id += announcement.wrong;

@@ -121,32 +121,47 @@ fn expiry_ends_what_is_owed_and_makes_receipts_late() {
 
 #[test]
 fn of_older_ones_is_known_who_received_and_who_is_done() {
-    let story = Story::new(3);
+    // Three users of one shard; the others are as many as lie between them, and get nothing.
+    let (b, c, others) = (A + 8, A + 16, 14);
+    let story = Story::new(17);
     for number in 1..=20 {
         let at = 10_000 * number;
         let header = broadcast(number, story.at(at));
         story.ledger.broadcast(number, story.at(at), number, None);
         let receipt = story.push(A, 1, &header, number, at + 1);
         story.ack(A, 1, receipt, at + 2);
-        story.push(A + 1, 1, &header, number, at + 1);
+        story.push(b, 1, &header, number, at + 1);
         if number != 1 {
-            let receipt = story.push(A + 2, 1, &header, number, at + 1);
-            story.ack(A + 2, 1, receipt, at + 2);
+            let receipt = story.push(c, 1, &header, number, at + 1);
+            story.ack(c, 1, receipt, at + 2);
         }
     }
-    assert_eq!(story.ledger.outstanding(), 1);
-    assert_eq!(faults(&story.counts()), [1, 0, 0, 0, 0, 0]);
+    assert_eq!(story.ledger.outstanding(), 1 + 20 * others);
+    assert_eq!(faults(&story.counts()), [1 + 20 * others, 0, 0, 0, 0, 0]);
     story.reconnect(A, (1, 300_000), (2, 300_001));
-    story.reconnect(A + 1, (1, 300_000), (2, 300_001));
+    story.reconnect(b, (1, 300_000), (2, 300_001));
     let first = broadcast(1, story.at(10_000));
     story.push(A, 2, &first, 1, 300_002);
     assert_eq!((story.counts().redelivered, story.counts().duplicated), (0, 1), "it was done");
-    let receipt = story.push(A + 1, 2, &first, 1, 300_002);
+    let receipt = story.push(b, 2, &first, 1, 300_002);
     assert_eq!((story.counts().redelivered, story.counts().duplicated), (1, 1), "it was not acknowledged");
-    story.ack(A + 1, 2, receipt, 300_003);
-    story.push(A + 2, 1, &first, 1, 300_002);
+    story.ack(b, 2, receipt, 300_003);
+    story.push(c, 1, &first, 1, 300_002);
     let counts = story.counts();
-    assert_eq!((counts.lost, counts.broadcast_received, counts.broadcast_acked), (0, 60, 40));
+    assert_eq!((counts.lost, counts.broadcast_received, counts.broadcast_acked), (20 * others, 60, 40));
+}
+
+#[test]
+fn an_ack_that_may_still_die_is_not_done_when_the_broadcast_gets_old() {
+    let story = Story::new(1);
+    let header = broadcast(1, story.at(10_000));
+    story.ledger.broadcast(1, story.at(10_000), 1, None);
+    let receipt = story.push(A, 1, &header, 1, 10_001);
+    story.ack(A, 1, receipt, 10_002);
+    (2..20).for_each(|number| story.ledger.broadcast(number, story.at(10_000 + number), number, None));
+    story.reconnect(A, (1, 11_000), (2, 12_000));
+    story.push(A, 2, &header, 1, 12_001);
+    assert_eq!((story.counts().redelivered, story.counts().duplicated), (1, 0));
 }
 
 #[test]

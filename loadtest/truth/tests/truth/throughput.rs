@@ -15,9 +15,9 @@ fn ledger(clock: Clock) -> Ledger {
     ledger
 }
 
-fn send(ledger: &Ledger, clock: Clock, user: u32, payload: &mut Vec<u8>) {
+fn send(ledger: &Ledger, clock: Clock, user: u32, stream: u16, payload: &mut Vec<u8>) {
     let due = clock.now();
-    let plan = Plan { user, due, stream: 0, transient: false, expires: Some(due + 3_600_000_000) };
+    let plan = Plan { user, due, stream, transient: false, expires: Some(due + 3_600_000_000) };
     let header = ledger.plan(plan);
     ledger.sent(&header, due);
     header.payload(64, payload);
@@ -47,7 +47,7 @@ fn nanoseconds_a_message() {
     let mut count = 0_u64;
     while count < 4_000_000 {
         for (i, payload) in payloads.iter_mut().enumerate() {
-            send(&ledger, clock, ((count + i as u64 * 7_919) % u64::from(USERS)) as u32, payload);
+            send(&ledger, clock, ((count + i as u64 * 7_919) % u64::from(USERS)) as u32, 0, payload);
         }
         payloads.iter().for_each(|payload| answer(&ledger, clock, payload));
         payloads.iter().for_each(|payload| deliver(&ledger, clock, payload));
@@ -83,7 +83,8 @@ fn threads_share_it() {
                 });
                 for i in 0..each {
                     let mut payload = Vec::new();
-                    send(ledger, clock, (i * 13 + thread) % USERS, &mut payload);
+                    // Order holds within a thread.
+                    send(ledger, clock, (i * 13 + thread) % USERS, thread as u16, &mut payload);
                     to.send(payload.clone()).unwrap();
                     answer(ledger, clock, &payload);
                 }
