@@ -31,7 +31,8 @@ macro_rules! counters {
             pub failures: BTreeMap<String, u64>,
             /// Connections lost after WELCOME without CLOSE, by kind of trouble (`hung_up`, `silence`, `stuck`, …).
             pub losses: BTreeMap<String, u64>,
-            /// CLOSE frames of rooms, by the reason's name (`going_away`, `displaced`, …; `other` for unknown numbers).
+            /// What rooms closed connections with, by the reason's name (`going_away`, `displaced`, …; `other` for unknown
+            /// numbers). A BOUND that ends the only bind counts like the CLOSE that says the same.
             pub closes: BTreeMap<String, u64>,
         }
 

@@ -152,7 +152,7 @@ impl Device {
 
     /// It comes after this wait; the latency of its connect counts from `due`.
     pub(crate) fn come(&mut self, wait: Ms, due: Micros, cx: &mut Cx) {
-        self.become_(State::Away, cx);
+        self.enter(State::Away, cx);
         self.until = cx.now.ms.saturating_add(wait);
         self.due = due;
         cx.rearm = true;
@@ -170,7 +170,7 @@ impl Device {
     }
 
     /// Changes the state, and with it the counts of devices in each.
-    fn become_(&mut self, state: State, cx: &Cx) {
+    fn enter(&mut self, state: State, cx: &Cx) {
         let tally = cx.tally();
         let before = std::mem::replace(&mut self.state, state);
         for (cell, was, is) in [

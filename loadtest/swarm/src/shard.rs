@@ -169,17 +169,21 @@ impl Shard {
         // What follows may set it earlier; this is for when it does not.
         self.cx.rearm = true;
         match self.devices[index as usize].timer(&mut self.cx) {
-            Act::Nothing => drop(self.settle(index, None)),
+            Act::Nothing => {
+                self.settle(index, None);
+            }
             Act::Connect => self.connect(index),
             Act::Read => self.read_slowly(index),
-            Act::End(ending) => drop(self.settle(index, Some(ending))),
+            Act::End(ending) => {
+                self.settle(index, Some(ending));
+            }
         }
     }
 
     /// Sees to it that the device's timer fires in time.
     fn rearm(&mut self, index: u32) {
-        let device = self.devices[index as usize].next(&self.cx);
-        self.wheel.set(index, device.min(self.stuck_at(index)));
+        let next = self.devices[index as usize].next(&self.cx);
+        self.wheel.set(index, next.min(self.stuck_at(index)));
         self.cx.rearm = false;
     }
 

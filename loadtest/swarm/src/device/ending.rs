@@ -61,7 +61,7 @@ impl Device {
         }
         self.move_at = NEVER;
         match ending {
-            Ending::Refused => self.become_(State::Refused, cx),
+            Ending::Refused => self.enter(State::Refused, cx),
             _ => self.come(wait, due, cx),
         }
     }

@@ -7,6 +7,7 @@ use longline_pb::client::{self, BindResult, PushFlag, directive::What};
 use longline_types::CloseReason;
 use longline_wire::{Body, FrameRef, FrameType, Limits, decode, encode};
 
+use super::timing::BIND_MS;
 use super::{Device, Ending, State};
 use crate::acks::encode_acks;
 use crate::hostile::Rubbish;
@@ -17,8 +18,6 @@ use crate::world::Cx;
 
 /// Used if the room names no interval.
 const HEARTBEAT_S: u32 = 240;
-/// For the answer to a BIND.
-const BIND_MS: Ms = 30_000;
 /// A room's words are obeyed up to these.
 const LONGEST_MOVE_MS: Ms = 600_000;
 const LONGEST_RETRY_MS: Ms = 3_600_000;
@@ -87,7 +86,7 @@ impl Device {
     }
 
     fn welcome(&mut self, welcome: &client::Welcome, cx: &mut Cx) -> Option<Ending> {
-        self.become_(State::Asked, cx);
+        self.enter(State::Asked, cx);
         self.welcomed = cx.now.ms;
         self.until = cx.now.ms + BIND_MS;
         self.set_heartbeat(if welcome.heartbeat_s == 0 { HEARTBEAT_S } else { welcome.heartbeat_s });
@@ -111,7 +110,7 @@ impl Device {
             }
             BindResult::Unavailable => {
                 let asked = bound.retry_after_ms.clamp(1, LONGEST_RETRY_MS);
-                self.become_(State::Unbound, cx);
+                self.enter(State::Unbound, cx);
                 self.until = cx.now.ms.saturating_add(cx.chance.between(asked, asked * 2));
                 cx.rearm = true;
                 None
@@ -119,8 +118,7 @@ impl Device {
             BindResult::UnknownProduct | BindResult::BadToken | BindResult::BadRequest => {
                 Some(Ending::Refused)
             }
-            BindResult::Displaced => Some(Ending::gone(CloseReason::Displaced)),
-            BindResult::Stale => Some(Ending::gone(CloseReason::Displaced)),
+            BindResult::Displaced | BindResult::Stale => Some(Ending::gone(CloseReason::Displaced)),
             BindResult::Kicked => Some(Ending::gone(CloseReason::Kicked)),
             BindResult::Unbound | BindResult::Unspecified => Some(fault(CloseReason::BadField, cx)),
         }
@@ -131,7 +129,7 @@ impl Device {
         if self.state == State::Bound {
             return;
         }
-        self.become_(State::Bound, cx);
+        self.enter(State::Bound, cx);
         self.until = cx.now.ms;
         self.attempt = 0;
         if !self.was_bound {

@@ -37,7 +37,7 @@ impl Device {
     /// A connection is being made.
     pub(crate) fn opening(&mut self, cx: &mut Cx) {
         self.connection += 1;
-        self.become_(State::Opening, cx);
+        self.enter(State::Opening, cx);
         self.until = cx.now.ms + HANDSHAKE_MS;
         cx.tally().connects.add(1);
         cx.rearm = true;
@@ -45,7 +45,7 @@ impl Device {
 
     /// The connection is made: says hello, or what it says instead.
     pub(crate) fn opened(&mut self, cx: &mut Cx) {
-        self.become_(State::Greeting, cx);
+        self.enter(State::Greeting, cx);
         let manner = cx.manner(self.manner);
         if manner.is_mute(self.user, self.connection) {
             self.until = cx.now.ms + MUTE_MS;

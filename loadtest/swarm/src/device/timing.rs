@@ -12,8 +12,8 @@ use crate::world::Cx;
 
 /// A slow device reads this often, and at most [`SLOW_BYTES`] then.
 const SLOW_MS: Ms = 1_000;
-/// For the answer to a BIND that was sent again.
-const BIND_MS: Ms = 30_000;
+/// For the answer to a BIND, in HELLO or of its own.
+pub(super) const BIND_MS: Ms = 30_000;
 /// Bytes that a slow device reads at a time.
 pub(crate) const SLOW_BYTES: usize = 64;
 
@@ -129,7 +129,7 @@ impl Device {
     }
 
     fn bind_again(&mut self, cx: &mut Cx) -> Act {
-        self.become_(State::Asked, cx);
+        self.enter(State::Asked, cx);
         self.until = cx.now.ms + BIND_MS;
         encode(&self.bind(cx), &mut cx.out).expect("name and token are far below the limit of BIND");
         Act::Nothing
