@@ -4,7 +4,8 @@
 //!
 //! A message is *planned* (it is due at a time), *sent*, *accepted* (the API gave an id), *refused* or *unknown* (no answer), then *received*
 //! and *acked*. A PUSH may be seen before the API's answer. Every payload begins with a [`Header`], so that a receipt leads to its message
-//! without a search.
+//! without a search; a payload that goes to several users names their batch, and each of them has a message of its own. What is planned and
+//! then not sent is *skipped*, and must not arrive either.
 //!
 //! - **lost**: accepted, durable, not expired, and never received, though its user was online at the end. If the user was not, it is
 //!   **unreachable**: not lost, but not proved either, and no run with such messages is green.

@@ -123,6 +123,7 @@ fn after(due: Micros, at: Micros) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Clock, Graces, LedgerOptions};
 
     #[test]
     fn is_as_small_as_promised() {
@@ -135,5 +136,49 @@ mod tests {
         assert_eq!(after(10, 30), 20);
         assert_eq!(after(10, 9), UNTOLD);
         assert_eq!(after(10, 10 + u64::from(u32::MAX) + 1), UNTOLD);
+    }
+
+    /// Whether an entry, due and expiring at the second's beginning, is open at these ticks after it.
+    fn open_at(change: impl Fn(&mut Entry), ticks: [Tick; 2]) -> [bool; 2] {
+        let clock = Clock::new();
+        let rules =
+            Rules::new(&LedgerOptions { run: 1, agent: 1, users: 0..1, clock, graces: Graces::default() });
+        let due = clock.now();
+        let plan = Plan { user: 0, due, stream: 0, transient: false, expires: Some(due) };
+        ticks.map(|ticks| {
+            let mut entry = Entry::new(&plan, 0, &rules);
+            change(&mut entry);
+            entry.is_open(Some(&User::new()), rules.tick(due) + ticks, &rules)
+        })
+    }
+
+    #[test]
+    fn what_can_only_come_wrongly_is_forgotten_and_the_rest_is_kept() {
+        let (soon, later, months) = (REMEMBERED, REMEMBERED + 1, 3_000_000_000);
+        let answer = |answer: Answer| move |entry: &mut Entry| entry.answer = answer;
+        assert_eq!(open_at(answer(Answer::Refused), [soon, later]), [true, false]);
+        assert_eq!(open_at(answer(Answer::Accepted), [soon, later]), [true, false], "expired");
+        assert_eq!(open_at(answer(Answer::Unknown), [soon, months]), [true, true]);
+        assert_eq!(open_at(answer(Answer::Pending), [soon, months]), [true, true]);
+        let owed = |entry: &mut Entry| (entry.answer, entry.expires) = (Answer::Accepted, NEVER);
+        assert_eq!(open_at(owed, [soon, months]), [true, true]);
+        let dropped = |entry: &mut Entry| (entry.answer, entry.transient) = (Answer::Accepted, true);
+        assert_eq!(open_at(dropped, [soon, later]), [true, false]);
+    }
+
+    #[test]
+    fn what_was_received_is_kept_until_its_acknowledgement_is_safe() {
+        let received = |entry: &mut Entry| {
+            entry.answer = Answer::Accepted;
+            entry.reception.receive(1);
+        };
+        assert_eq!(open_at(received, [0, 3_000_000_000]), [true, true], "not acknowledged");
+        let transient = |entry: &mut Entry| {
+            received(entry);
+            entry.transient = true;
+        };
+        assert_eq!(open_at(transient, [0, 5_000]), [false, false]);
+        let unanswered = |entry: &mut Entry| entry.reception.receive(1);
+        assert_eq!(open_at(unanswered, [0, 3_000_000_000]), [true, true], "the answer is to be compared");
     }
 }
