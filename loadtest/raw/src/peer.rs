@@ -27,7 +27,9 @@ pub(crate) struct Peer {
     pub(crate) reports: Reports,
     /// There may be more to read.
     is_ready: bool,
-    /// It sends no more.
+    /// It sends no more: read until the end, however short the reads.
+    ends: bool,
+    /// Its last has been read.
     has_ended: bool,
     /// Its orders wait, since its reports are long.
     is_held: bool,
@@ -52,6 +54,7 @@ impl Peer {
             batch: Bytes::new(),
             reports: Reports::default(),
             is_ready: false,
+            ends: false,
             has_ended: false,
             is_held: false,
             is_full: false,
@@ -62,9 +65,10 @@ impl Peer {
         self.serial
     }
 
-    /// The poll has told of it.
-    pub(crate) fn note(&mut self, readable: bool, writable: bool) {
-        self.is_ready |= readable;
+    /// The poll has told of it: that there is something to read, that nothing comes after that, that there is space.
+    pub(crate) fn note(&mut self, readable: bool, ends: bool, writable: bool) {
+        self.is_ready |= readable || ends;
+        self.ends |= ends;
         self.is_full &= !writable;
     }
 
@@ -86,7 +90,10 @@ impl Peer {
         }
         match self.stream.read(buffer) {
             Ok(0) => (self.is_ready, self.has_ended) = (false, true),
-            Ok(count) => self.input.extend_from_slice(&buffer[..count]),
+            Ok(count) => {
+                self.input.extend_from_slice(&buffer[..count]);
+                self.is_ready = count == buffer.len() || self.ends;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_ready = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

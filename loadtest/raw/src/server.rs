@@ -103,7 +103,7 @@ impl Server {
                 }
                 Token(token) => {
                     if let Some(peer) = self.injectors.get_mut(token - FIRST_INJECTOR) {
-                        peer.note(event.is_readable() || ends, event.is_writable());
+                        peer.note(event.is_readable(), ends, event.is_writable());
                     }
                 }
             }
