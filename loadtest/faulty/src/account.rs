@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use crate::faults::{Chooser, Committed, Faults, Mark};
 use crate::message::{Kind, Message};
@@ -13,7 +12,7 @@ pub(crate) const INBOX: usize = 10_000;
 /// Acknowledged messages that are kept to come again.
 const GHOSTS: usize = 1_000;
 /// A request that begins this long after an answer was sent by a client that has read it.
-const READ: Duration = Duration::from_millis(100);
+const READ_MS: u64 = 100;
 /// How long a message is held back for a later one to overtake it.
 const HOLD_MS: u64 = 2_000;
 
@@ -35,7 +34,7 @@ pub(crate) struct Account {
 struct Held {
     id: u64,
     /// When its answer was made, and to whom.
-    answered: Instant,
+    answered_ms: u64,
     asker: SocketAddr,
     until_ms: u64,
     /// The message that overtakes it.
@@ -93,7 +92,7 @@ impl Account {
             }
             (Some(Mark::Reorder), Some(session)) => {
                 let until_ms = scene.now_ms + HOLD_MS;
-                self.held = Some(Held { id, answered: Instant::now(), asker, until_ms, behind: None });
+                self.held = Some(Held { id, answered_ms: scene.now_ms, asker, until_ms, behind: None });
                 session.wake.notify_one();
             }
             (_, Some(session)) => session.offer(id),
@@ -229,7 +228,9 @@ impl Account {
         match &mut self.held {
             Some(held) if held.behind.is_some() => {}
             // On one connection a client sends when it has read the answer before.
-            Some(held) if held.asker == asker || held.answered.elapsed() >= READ => held.behind = Some(id),
+            Some(held) if held.asker == asker || scene.now_ms >= held.answered_ms + READ_MS => {
+                held.behind = Some(id);
+            }
             Some(_) => self.release(scene),
             None => {}
         }
@@ -251,5 +252,101 @@ fn count_passing(message: &mut Message, committed: &mut Committed) {
         Some(Mark::Foreign) => committed.foreign += 1,
         Some(Mark::Resurrect) => committed.resurrected += 1,
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// An account with a device, and what the server has of it.
+    struct Stage {
+        account: Account,
+        chooser: Chooser,
+        committed: Committed,
+    }
+
+    impl Stage {
+        fn new() -> Stage {
+            let chooser = Chooser::new(&Faults { reorder_one_in: Some(1), ..Faults::default() });
+            let mut stage = Stage { account: Account::default(), chooser, committed: Committed::default() };
+            let session = Session::new(1, "d".to_owned(), 1, Arc::new(Notify::new()));
+            stage.at(0, |account, scene| account.bind(session, scene));
+            stage
+        }
+
+        fn at<T>(&mut self, now_ms: u64, act: impl FnOnce(&mut Account, &mut Scene<'_>) -> T) -> T {
+            let Stage { account, chooser, committed } = self;
+            act(account, &mut Scene { now_ms, chooser, committed })
+        }
+
+        fn store(&mut self, now_ms: u64, id: u64, port: u16, mark: Option<Mark>) {
+            let message = Message {
+                id,
+                payload: bytes::Bytes::new(),
+                sent_at_ms: now_ms,
+                expires_at_ms: now_ms + 100_000,
+                kind: Kind::Durable,
+                mark,
+                written: false,
+            };
+            let asker = SocketAddr::from(([127, 0, 0, 1], port));
+            self.at(now_ms, |account, scene| account.store(message, asker, scene));
+        }
+
+        fn pull(&mut self, now_ms: u64) -> Vec<u64> {
+            let pulled = self.at(now_ms, |account, scene| account.pull(1, scene)).unwrap();
+            pulled.pushes.iter().map(|push| push.id).collect()
+        }
+    }
+
+    #[test]
+    fn a_message_is_overtaken_only_by_one_that_was_sent_after_its_answer_was_read() {
+        for (later_ms, port, order, reordered) in [
+            (0, 1, [2, 1], 1),   // the same connection to the API
+            (99, 2, [1, 2], 0),  // under way at the same time, perhaps
+            (100, 2, [2, 1], 1), // long after
+        ] {
+            let mut stage = Stage::new();
+            stage.store(1_000, 1, 1, Some(Mark::Reorder));
+            assert!(stage.pull(1_000).is_empty(), "held back");
+            stage.store(1_000 + later_ms, 2, port, None);
+            assert_eq!(stage.pull(1_000 + later_ms), order, "{later_ms} ms later");
+            assert_eq!(stage.committed.reordered, reordered);
+        }
+    }
+
+    #[test]
+    fn what_is_held_back_is_let_go_in_time() {
+        let mut stage = Stage::new();
+        stage.store(1_000, 1, 1, Some(Mark::Reorder));
+        assert!(stage.pull(1_000 + HOLD_MS - 1).is_empty());
+        assert_eq!(stage.pull(1_000 + HOLD_MS), [1]);
+        assert_eq!(stage.committed, Committed::default());
+    }
+
+    #[test]
+    fn an_overtaker_that_comes_late_itself_overtakes_nothing() {
+        let mut stage = Stage::new();
+        stage.store(1_000, 1, 1, Some(Mark::Reorder));
+        stage.store(1_000, 2, 1, Some(Mark::Late));
+        assert_eq!(stage.pull(1_000 + HOLD_MS), [1]);
+        assert_eq!(stage.pull(1_000 + 100_000 + Faults::LATE_BY_MS), [2]);
+        assert_eq!(stage.committed, Committed { late: 1, ..Committed::default() });
+    }
+
+    #[test]
+    fn an_inbox_has_an_end() {
+        let mut stage = Stage::new();
+        (1..=INBOX as u64).for_each(|id| stage.store(1_000, id, 1, None));
+        assert!(stage.account.is_full());
+        let ids = stage.pull(1_000);
+        assert_eq!(ids.len(), crate::session::WINDOW, "and a device's window too");
+        stage.account.ack(1, &ids, 1_000);
+        assert!(!stage.account.is_full());
     }
 }

@@ -79,13 +79,33 @@ async fn a_broadcast_goes_to_all_who_ever_came() {
     let (faulty, business) = start().await;
     let mut here = Device::connect(faulty.room(), "here", 1).await;
     drop(Device::connect(faulty.room(), "away", 1).await);
+    business.push("new", "before").await;
     let id = business.broadcast("all").await;
     let pushes = here.receive(1).await;
     assert_eq!((pushes[0].id, pushes[0].broadcast_seq), (id, 1));
     assert!(is_marked(&pushes[0], PushFlag::Broadcast));
     let mut away = Device::connect(faulty.room(), "away", 2).await;
     assert_eq!(away.take(1).await, ["all"]);
-    Device::connect(faulty.room(), "new", 1).await.hears_nothing().await;
+    let mut new = Device::connect(faulty.room(), "new", 1).await;
+    assert_eq!(new.take(1).await, ["before"]);
+    new.hears_nothing().await;
+}
+
+#[tokio::test]
+async fn who_is_there_is_known() {
+    let (faulty, business) = start().await;
+    let presence = async |wanted: &str| {
+        let waiting = async {
+            while business.get("/v1/users/a", KEY).await.1["presence"] != wanted {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.expect(wanted);
+    };
+    let device = Device::connect(faulty.room(), "a", 1).await;
+    presence("online").await;
+    drop(device);
+    presence("offline").await;
 }
 
 #[tokio::test]
