@@ -1,10 +1,8 @@
 //! The stream between a controller and this agent.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -13,8 +11,6 @@ use super::work::Work;
 use crate::link::service::agent_server;
 use crate::link::{Order, Report};
 
-/// Between two samples.
-const SAMPLE: Duration = Duration::from_millis(500);
 /// Reports that wait for the connection. A controller that takes none for so long is as good as dead.
 const REPORTS_AHEAD: usize = 64;
 
@@ -53,8 +49,6 @@ async fn serve(
     _turn: OwnedSemaphorePermit,
 ) {
     let mut work: Option<Work> = None;
-    let mut samples = interval_at(Instant::now() + SAMPLE, SAMPLE);
-    samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let report = tokio::select! {
             biased;
@@ -64,10 +58,6 @@ async fn serve(
                 Ok(Some(order)) => follow(&mut work, order).await,
                 Ok(None) | Err(_) => break,
             },
-            _ = samples.tick(), if work.is_some() => match work.as_ref().and_then(Work::failed) {
-                Some(why) => Err(why.clone()),
-                None => Ok(work.as_ref().map(|work| Report::Sample(Box::new(work.sample())))),
-            }
         };
         let last = report.is_err();
         let Some(report) = report.unwrap_or_else(|why| Some(Report::Failed(why))) else { continue };
@@ -103,6 +93,12 @@ async fn follow(work: &mut Option<Work>, order: Order) -> Result<Option<Report>,
         Order::Measure => work.measure(),
         Order::DropAll => work.drop_all(),
         Order::Broadcast(sent) => work.broadcast(&sent),
+        Order::Look => {
+            return match work.failed() {
+                Some(why) => Err(why.clone()),
+                None => Ok(Some(Report::Sample(Box::new(work.sample())))),
+            };
+        }
         Order::Settle => work.settle(),
         Order::Assign(_) | Order::Finish => {}
     }

@@ -41,6 +41,8 @@ pub(crate) enum Order {
     DropAll,
     /// A broadcast was accepted.
     Broadcast(Sent),
+    /// Tell how it goes. Answered by [`Report::Sample`].
+    Look,
     /// No new messages; everybody comes back online.
     Settle,
     /// Hand in the findings. Answered by [`Report::Findings`]; afterwards another leg may be assigned.
@@ -125,7 +127,7 @@ impl Side {
 pub(crate) enum Report {
     /// The assignment was understood.
     Ready,
-    /// How it goes, about once a second, from the assignment on.
+    /// How it goes.
     Sample(Box<Sample>),
     /// The leg's end.
     Findings(Box<Outcome>),

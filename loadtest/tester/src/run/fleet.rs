@@ -17,6 +17,8 @@ use crate::link::{Assignment, Order, Outcome, Report, Sample};
 
 /// For all agents to answer an order that asks for an answer.
 const ANSWER: Duration = Duration::from_secs(60);
+/// For all agents to tell how it goes; of those that take longer, what they told before counts.
+const LOOK: Duration = Duration::from_secs(2);
 /// Reports that wait for the controller.
 const REPORTS_AHEAD: usize = 4_096;
 
@@ -45,11 +47,11 @@ pub(crate) struct Agent {
     pub(crate) users: Range<u32>,
     /// Its last report in this leg.
     pub(crate) latest: Option<Sample>,
-    /// How many reports came since the last order that changes what they say.
-    pub(crate) samples_since_order: u32,
     /// Its end, if it is no longer there.
     pub(crate) dead: Option<Dead>,
     ready: bool,
+    /// It told how it goes since it was asked last.
+    fresh: bool,
     outcome: Option<Outcome>,
     handle: Handle,
 }
@@ -60,6 +62,8 @@ pub(crate) struct Dead {
     pub(crate) why: String,
     /// When, in milliseconds since the Unix epoch.
     pub(crate) at_ms: u64,
+    /// The user was told.
+    told: bool,
 }
 
 /// What the last samples say together.
@@ -68,8 +72,6 @@ pub(crate) struct News {
     pub(crate) latencies: Latencies,
     /// How long devices took to connect, in microseconds.
     pub(crate) connects: Histogram<u64>,
-    /// Agents that died.
-    pub(crate) died: Vec<String>,
 }
 
 impl Fleet {
@@ -162,8 +164,23 @@ impl Fleet {
         dead.filter_map(|a| Some(a.latest.as_ref()?.outstanding)).sum()
     }
 
-    /// Takes in the next report; never ends if there is none. Its latencies are added to `news`.
-    pub(crate) async fn listen(&mut self, news: &mut News) {
+    /// Asks all living agents how it goes, and waits until they have told, but not for long.
+    pub(crate) async fn look(&mut self) -> News {
+        for agent in &mut self.agents {
+            agent.fresh = false;
+        }
+        self.order(&Order::Look).await;
+        let (deadline, mut news) = (Instant::now() + LOOK, News::default());
+        while !self.alive().all(|agent| agent.fresh) {
+            if timeout_at(deadline, self.listen(&mut news)).await.is_err() {
+                break;
+            }
+        }
+        news
+    }
+
+    /// Takes in the next report; never ends if there is none.
+    async fn listen(&mut self, news: &mut News) {
         match self.reports.recv().await {
             Some((index, report)) => self.take(index, report, news),
             None => std::future::pending().await,
@@ -180,7 +197,7 @@ impl Fleet {
             Ok(Report::Sample(sample)) => {
                 news.add(&sample);
                 agent.latest = Some(*sample);
-                agent.samples_since_order = agent.samples_since_order.saturating_add(1);
+                agent.fresh = true;
                 return;
             }
             Ok(Report::Findings(outcome)) => {
@@ -191,12 +208,19 @@ impl Fleet {
             }
             Ok(Report::Failed(why)) | Err(why) => why,
         };
-        if agent.dead.is_none() {
-            let words = agent.handle.last_words();
-            let said = if words.is_empty() { String::new() } else { format!("; it said: {words}") };
-            news.died.push(format!("{}: {why}{said}", agent.name));
-            agent.die(format!("{why}{said}"));
+        agent.die(why);
+    }
+
+    /// Agents that died since this was asked last, with the reason.
+    pub(crate) fn died(&mut self) -> Vec<String> {
+        let mut died = Vec::new();
+        for agent in &mut self.agents {
+            if let Some(dead) = agent.dead.as_mut().filter(|dead| !dead.told) {
+                dead.told = true;
+                died.push(format!("{}: {}", agent.name, dead.why));
+            }
         }
+        died
     }
 
     /// Whoever has not done it by the deadline is counted as dead.
@@ -221,7 +245,7 @@ impl Fleet {
 
 impl Default for News {
     fn default() -> News {
-        News { latencies: Latencies::default(), connects: histogram(), died: Vec::new() }
+        News { latencies: Latencies::default(), connects: histogram() }
     }
 }
 
@@ -247,9 +271,9 @@ impl Agent {
             pid,
             users: 0..0,
             latest: None,
-            samples_since_order: 0,
             dead: None,
             ready: false,
+            fresh: false,
             outcome: None,
             handle,
         }
@@ -263,7 +287,6 @@ impl Agent {
     }
 
     async fn order(&mut self, order: Order) {
-        self.samples_since_order = 0;
         let taken = timeout(TAKEN, self.handle.orders.send(order)).await;
         if !matches!(taken, Ok(Ok(()))) {
             self.die("it takes no more orders".to_owned());
@@ -271,7 +294,9 @@ impl Agent {
     }
 
     fn die(&mut self, why: String) {
-        self.dead.get_or_insert_with(|| Dead { why, at_ms: now_ms() });
+        let words = self.handle.last_words();
+        let said = if words.is_empty() { String::new() } else { format!("; it said: {words}") };
+        self.dead.get_or_insert_with(|| Dead { why: why + &said, at_ms: now_ms(), told: false });
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longline_load_results::{Leg, PhaseName, PhaseSpan, Side, Uplinks};
 use longline_load_scenario::{Scenario, StormKind};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::broadcasts::Broadcasts;
@@ -16,8 +16,11 @@ use super::uplinks::Business;
 use crate::display::Display;
 use crate::link::{Assignment, Order};
 
-/// Between two samples.
-const TICK: Duration = Duration::from_millis(500);
+/// Between two samples, with few agents and with many.
+const TICK: Duration = Duration::from_millis(250);
+const SLOW_TICK: Duration = Duration::from_secs(1);
+/// How many agents are many.
+const MANY: usize = 8;
 /// What the servers cost without devices is watched for so long first.
 const BEFORE: Duration = Duration::from_secs(1);
 /// How slowly devices may connect in the worst case before the ramp is given up, a second; and what is added to that.
@@ -53,7 +56,7 @@ pub(crate) struct Ended {
 /// Why time passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Passed {
-    /// What was waited for is there.
+    /// It was time, or what was waited for is there.
     Done,
     /// The deadline came first.
     Deadline,
@@ -69,20 +72,20 @@ struct Running<'a> {
     /// The leg's number, in every payload.
     run: u32,
     phases: Vec<PhaseSpan>,
-    ticks: tokio::time::Interval,
+    /// Between two samples.
+    tick: Duration,
 }
 
 /// Runs the leg.
 pub(crate) async fn run(course: Course<'_>, assignment: &Assignment) -> anyhow::Result<Ended> {
     course.fleet.assign(course.scenario.devices.count, assignment).await?;
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let tick = if course.fleet.agents().len() > MANY { SLOW_TICK } else { TICK };
     let mut series = Series::start();
     series.tick(course.fleet, course.under_load, News::default());
     let broadcasts = Broadcasts::new(assignment, course.scenario.broadcast.as_ref());
-    let mut running = Running { course, series, broadcasts, run: assignment.run, phases: Vec::new(), ticks };
+    let mut running = Running { course, series, broadcasts, run: assignment.run, phases: Vec::new(), tick };
     let cut = running.load().await?;
-    running.settle(cut).await?;
+    let cut = running.settle(cut).await? || cut;
     running.finish(cut).await
 }
 
@@ -152,36 +155,23 @@ impl Running<'_> {
         self.until(end, |_| false).await
     }
 
-    /// No new messages; until everyone is online and has everything, or the deadline.
-    async fn settle(&mut self, cut: bool) -> anyhow::Result<()> {
+    /// No new messages; until everyone is online and has everything, or the deadline. Whether it was cut short itself.
+    async fn settle(&mut self, cut: bool) -> anyhow::Result<bool> {
         let begun = self.enter(PhaseName::Settle);
         self.broadcasts.end();
         self.course.fleet.order(&Order::Settle).await;
         let longest = self.course.scenario.phases.settle();
         let longest = if cut { longest.min(INTERRUPTED_SETTLE) } else { longest };
         let deadline = Instant::now() + longest;
+        let mut quiet_since: Option<Instant> = None;
         let mut passed = Passed::Done;
-        while passed != Passed::Deadline {
-            passed = self.settled(deadline, cut).await?;
-            let quiet = (Instant::now() + QUIET).min(deadline);
-            self.wait(quiet, |_| false, false).await?;
-            if passed != Passed::Done || settled(self.course.fleet, &self.broadcasts) {
-                break;
-            }
+        while passed == Passed::Done && quiet_since.is_none_or(|since| since.elapsed() < QUIET) {
+            passed = self.wait(deadline, !cut).await?;
+            let is_quiet = settled(self.course.fleet, &self.broadcasts);
+            quiet_since = is_quiet.then(|| quiet_since.unwrap_or_else(Instant::now));
         }
         self.leave(PhaseName::Settle, begun);
-        Ok(())
-    }
-
-    async fn settled(&mut self, deadline: Instant, cut: bool) -> anyhow::Result<Passed> {
-        while !settled(self.course.fleet, &self.broadcasts) {
-            let next = (Instant::now() + TICK).min(deadline);
-            let passed = self.wait(next, |_| false, !cut).await?;
-            if passed == Passed::Cut || Instant::now() >= deadline {
-                return Ok(if passed == Passed::Cut { passed } else { Passed::Deadline });
-            }
-        }
-        Ok(Passed::Done)
+        Ok(passed == Passed::Cut)
     }
 
     async fn finish(self, cut: bool) -> anyhow::Result<Ended> {
@@ -202,41 +192,40 @@ impl Running<'_> {
 
     /// Lets time pass until something is so, or the deadline, or Ctrl-C.
     async fn until(&mut self, deadline: Instant, done: impl Fn(&Fleet) -> bool) -> anyhow::Result<Passed> {
-        self.wait(deadline, done, true).await
+        loop {
+            match self.wait(deadline, true).await? {
+                Passed::Done if !done(self.course.fleet) => {}
+                passed => return Ok(passed),
+            }
+        }
     }
 
-    async fn wait(
-        &mut self,
-        deadline: Instant,
-        done: impl Fn(&Fleet) -> bool,
-        may_cut: bool,
-    ) -> anyhow::Result<Passed> {
-        let mut news = News::default();
-        loop {
-            if done(self.course.fleet) {
-                break self.tick(news).await.map(|()| Passed::Done);
-            }
+    /// Lets the time between two samples pass, or less if the deadline comes first, or Ctrl-C where that may cut it; sends broadcasts
+    /// that are due, and takes a sample at the end.
+    async fn wait(&mut self, deadline: Instant, may_cut: bool) -> anyhow::Result<Passed> {
+        let next = Instant::now() + self.tick;
+        let passed = loop {
             tokio::select! {
                 biased;
-                () = self.course.stop.cancelled(), if may_cut => break self.tick(news).await.map(|()| Passed::Cut),
-                () = sleep_until(deadline) => break self.tick(news).await.map(|()| Passed::Deadline),
+                () = self.course.stop.cancelled(), if may_cut => break Passed::Cut,
+                () = sleep_until(deadline), if deadline <= next => break Passed::Deadline,
+                () = sleep_until(next) => break Passed::Done,
                 sent = self.broadcasts.next() => {
                     if let Some(sent) = sent {
                         self.course.fleet.order(&Order::Broadcast(sent)).await;
                     }
                 }
-                _ = self.ticks.tick() => {
-                    self.tick(std::mem::take(&mut news)).await?;
-                }
-                () = self.course.fleet.listen(&mut news) => {}
             }
-        }
+        };
+        self.sample().await?;
+        Ok(passed)
     }
 
     /// A sample of everything, and a look at whether anybody died.
-    async fn tick(&mut self, news: News) -> anyhow::Result<()> {
+    async fn sample(&mut self) -> anyhow::Result<()> {
         let course = &mut self.course;
-        for died in &news.died {
+        let news = course.fleet.look().await;
+        for died in course.fleet.died() {
             course.display.note(&format!("an agent died and its devices are counted out: {died}"));
         }
         for ended in course.under_load.ended() {
@@ -285,12 +274,10 @@ fn share(devices: u64, part: f64) -> u64 {
     (devices as f64 * part) as u64
 }
 
-/// Whether everyone is back and has everything, as said after the order to settle.
+/// Whether everyone is back and has everything.
 fn settled(fleet: &Fleet, broadcasts: &Broadcasts) -> bool {
     let all = |agent: &super::fleet::Agent| {
-        let Some(sample) = agent.latest.as_ref().filter(|_| agent.samples_since_order > 1) else {
-            return false;
-        };
+        let Some(sample) = &agent.latest else { return false };
         !sample.loading && sample.outstanding == 0 && sample.devices.connected >= agent.users.len() as u64
     };
     !broadcasts.under_way() && fleet.alive().all(all)
