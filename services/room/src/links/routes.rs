@@ -235,7 +235,11 @@ fn settle(links: &Arc<Links>, job: Job, reply: Result<ChangeReply, Error>) -> Op
         Err(error) => error,
     };
     let hopeless = matches!(error.code, ErrorCode::InvalidArgument | ErrorCode::PermissionDenied);
-    if hopeless || Instant::now() >= job.until {
+    // No register takes it any more, and the bind under the new incarnation waits behind it (R4, R5).
+    let incarnation = links.member.identity().borrow().incarnation;
+    let ended =
+        matches!(&job.operation, Operation::Assert(request) if request.route.incarnation != incarnation);
+    if hopeless || ended || Instant::now() >= job.until {
         tracing::debug!(%error, "an operation on a route is given up");
         give_up(links, job.operation, &error.message);
         return None;
