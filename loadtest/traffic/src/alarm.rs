@@ -10,12 +10,13 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use tokio::io::unix::AsyncFd;
+use tokio::task::yield_now;
 
 /// Something that knows the time and can wait for it.
 pub(crate) trait Time: Send {
     /// Now.
     fn now(&self) -> Micros;
-    /// Until then; at once if that has passed.
+    /// Until then. If that has passed, others get to work first all the same.
     fn until(&mut self, at: Micros) -> impl Future<Output = ()> + Send;
 }
 
@@ -39,7 +40,9 @@ impl Time for Alarm {
     }
 
     async fn until(&mut self, at: Micros) {
-        let Some(left) = at.checked_sub(self.clock.now()).filter(|left| *left > 0) else { return };
+        let Some(left) = at.checked_sub(self.clock.now()).filter(|left| *left > 0) else {
+            return yield_now().await;
+        };
         let left = Duration::from_micros(left);
         let waited = match &self.timer {
             Some(timer) => wait(timer, left).await.is_ok(),
