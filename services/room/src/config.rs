@@ -32,7 +32,7 @@ pub struct EngineConfig {
     pub load_limit: u16,
     /// Bytes of payload of one load.
     pub load_bytes: u32,
-    /// Loads that a shard has under way at once.
+    /// Most loads that a shard has under way at once; it asks fewer while the savers answer slowly.
     pub loads_in_flight: u32,
     /// A load that nobody has answered by then has failed.
     pub load_deadline_ms: u32,

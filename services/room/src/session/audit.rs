@@ -51,6 +51,6 @@ impl Connection {
 impl Env {
     /// (loads under way, bytes of uplinks, unwritten bytes) as they are counted.
     pub(crate) fn totals(&self) -> (u32, u64, usize) {
-        (self.loads_in_flight, self.uplink_bytes, self.output_bytes)
+        (self.loads.under_way(), self.uplink_bytes, self.output_bytes)
     }
 }

@@ -32,7 +32,7 @@ impl Session {
         }
         bind.load_number = bind.load_number.wrapping_add(1);
         bind.inbox = Inbox::Loading { since: t.now.ms, again: false };
-        t.env.loads_in_flight += 1;
+        t.env.loads.sent();
         t.env.counters.loads.add(1);
         let space = t.env.config.output_bytes as usize - t.output.len();
         let request = LoadRequest {
@@ -57,11 +57,11 @@ impl Session {
         t: &mut Turn<'_>,
     ) {
         let Some(bind) = self.binds.by_serial(id.index, id.serial) else { return };
-        let Inbox::Loading { again, .. } = bind.inbox else { return };
+        let Inbox::Loading { since, again } = bind.inbox else { return };
         if bind.load_number != number {
             return;
         }
-        t.env.loads_in_flight = t.env.loads_in_flight.saturating_sub(1);
+        t.env.loads.answered(since, t.now.ms, result.is_ok());
         let Ok(loaded) = result else { return self.load_failed(id, t) };
         let pushed = push_loaded(bind, &mut self.budget, &loaded.messages, t);
         if !loaded.more && pushed.all {
@@ -94,11 +94,14 @@ impl Session {
     /// Gives up loads that nobody has answered.
     pub(super) fn give_up_loads(&mut self, t: &mut Turn<'_>) {
         let deadline = u64::from(t.env.config.load_deadline_ms);
-        let overdue = |inbox| matches!(inbox, Inbox::Loading { since, .. } if since + deadline <= t.now.ms);
-        let overdue: Vec<BindId> =
-            self.binds.iter().filter(|b| overdue(b.inbox)).map(|b| bind_id(b, t)).collect();
-        for id in overdue {
-            t.env.loads_in_flight = t.env.loads_in_flight.saturating_sub(1);
+        let overdue = |inbox| match inbox {
+            Inbox::Loading { since, .. } if since + deadline <= t.now.ms => Some(since),
+            _ => None,
+        };
+        let overdue: Vec<(BindId, u64)> =
+            self.binds.iter().filter_map(|b| Some((bind_id(b, t), overdue(b.inbox)?))).collect();
+        for (id, since) in overdue {
+            t.env.loads.answered(since, t.now.ms, false);
             self.load_failed(id, t);
         }
     }

@@ -8,6 +8,7 @@ use longline_wire::{Body, FrameType};
 
 use super::jitter::Jitter;
 use super::output::{Output, Pool};
+use super::window::LoadWindow;
 use crate::EngineConfig;
 use crate::link::{BindId, Identity, ToCluster};
 use crate::metrics::Counters;
@@ -35,7 +36,7 @@ pub(crate) struct Env {
     pub(crate) questions: VecDeque<ToCluster>,
     /// Binds that want to load, in line.
     pub(crate) load_line: VecDeque<BindId>,
-    pub(crate) loads_in_flight: u32,
+    pub(crate) loads: LoadWindow,
     /// Unwritten bytes of all sessions.
     pub(crate) output_bytes: usize,
     /// Bytes of the uplinks that wait for their answer.
@@ -53,6 +54,7 @@ pub(crate) struct Env {
 impl Env {
     pub(crate) fn new(config: EngineConfig, counters: Arc<Counters>, seed: u64) -> Env {
         Env {
+            loads: LoadWindow::new(config.loads_in_flight),
             config,
             counters,
             jitter: Jitter::new(seed),
@@ -60,7 +62,6 @@ impl Env {
             epoch: 0,
             questions: VecDeque::new(),
             load_line: VecDeque::new(),
-            loads_in_flight: 0,
             output_bytes: 0,
             uplink_bytes: 0,
             congested: false,

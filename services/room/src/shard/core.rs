@@ -219,9 +219,7 @@ impl Core {
     }
 
     fn may_load(&self) -> bool {
-        !self.env.congested
-            && !self.env.load_line.is_empty()
-            && self.env.loads_in_flight < self.env.config.loads_in_flight
+        !self.env.congested && !self.env.load_line.is_empty() && self.env.loads.has_space()
     }
 
     fn run_loads(&mut self, now: Now) {
