@@ -11,6 +11,7 @@ mod service;
 mod session;
 mod shard;
 mod walk;
+mod window;
 
 pub use config::EngineConfig;
 pub use engine::{Engine, StillRunning};

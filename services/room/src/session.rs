@@ -22,7 +22,6 @@ mod pushing;
 mod standing;
 mod timing;
 mod turn;
-mod window;
 
 pub(crate) use ending::Ending;
 pub(crate) use open::Session;

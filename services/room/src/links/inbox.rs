@@ -6,9 +6,9 @@ use std::sync::Arc;
 use longline_pb::saver::{AckReply, AckRequest, CheckReply, CheckRequest, LoadReply};
 use longline_pb::{convert, saver};
 use longline_rpc::{Method, Pipelines};
-use longline_types::{Address, Error, MessageId, Role, TimeMs};
+use longline_types::{Address, Error, MessageId, Role, TimeMs, limits};
 
-use super::lane::Lane;
+use super::line::Line;
 use super::{DEADLINE, Links};
 use crate::link::{Answer, BindId, Failed, LoadRequest, Loaded, Message};
 
@@ -29,22 +29,35 @@ pub(crate) struct Ack {
 
 /// Loads of one group; their replies carry payloads.
 const LOADS_TOGETHER: usize = 64;
+/// Checks or acks of one group: a batch.
+const TOGETHER: usize = limits::BATCH_ITEMS;
 
+/// Loads. How many are under way is up to the shards; what is too much even so fails at once.
 pub(crate) fn load(links: &Arc<Links>, requests: Vec<LoadRequest>) {
     for group in by_saver(links, requests, LOADS_TOGETHER, |r| &r.address) {
-        run(links, &links.loads, links.load.clone(), group, |_, r| load_request(r), load_answer);
+        let Some(permit) = links.loads.enter(group.questions.len()) else {
+            refuse(links, group, load_answer);
+            continue;
+        };
+        let (links, pipelines) = (links.clone(), links.load.clone());
+        links.clone().tasks.spawn(async move {
+            ask(&links, pipelines, group, |_, r| load_request(r), load_answer).await;
+            drop(permit);
+        });
     }
 }
 
+/// Checks, as many at once as the savers answer soon.
 pub(crate) fn check(links: &Arc<Links>, checks: Vec<Check>) {
-    for group in by_saver(links, checks, usize::MAX, |c| &c.address) {
-        run(links, &links.checks, links.check.clone(), group, |_, c| check_request(c), check_answer);
+    for group in by_saver(links, checks, TOGETHER, |c| &c.address) {
+        in_line(links, &links.checks, links.check.clone(), group, |_, c| check_request(c), check_answer);
     }
 }
 
+/// Acks, as many at once as the savers confirm soon.
 pub(crate) fn ack(links: &Arc<Links>, acks: Vec<Ack>) {
-    for group in by_saver(links, acks, usize::MAX, |a| &a.address) {
-        run(links, &links.acks, links.ack.clone(), group, ack_request, ack_answer);
+    for group in by_saver(links, acks, TOGETHER, |a| &a.address) {
+        in_line(links, &links.acks, links.ack.clone(), group, ack_request, ack_answer);
     }
 }
 
@@ -77,31 +90,48 @@ fn by_saver<Q>(
     full
 }
 
-/// Asks a group on a task of its own and answers the shards; at once, with failures, if the lane is full.
-fn run<M: Method, Q: Send + 'static>(
+/// Asks a group on a task of its own once its turn has come.
+fn in_line<M: Method, Q: Send + 'static>(
     links: &Arc<Links>,
-    lane: &Lane,
+    line: &Arc<Line>,
     pipelines: Pipelines<M>,
     group: Group<Q>,
     request: fn(&Links, &Q) -> M::Request,
     answer: fn(Q, Result<M::Reply, Failed>) -> Answer,
 ) {
-    let Some(permit) = lane.enter(group.questions.len()) else {
-        links.answers.send(group.questions.into_iter().map(|q| answer(q, Err(Failed))));
-        return;
-    };
-    let requests = group.questions.iter().map(|q| request(links, q)).collect();
-    let links = links.clone();
+    let (links, line) = (links.clone(), line.clone());
     links.clone().tasks.spawn(async move {
-        let replies = pipelines.group_any(group.key, requests, DEADLINE).await;
-        let answers = group
-            .questions
-            .into_iter()
-            .zip(replies)
-            .map(|(question, reply)| answer(question, reply.map_err(|error| failed(M::NAME, &error))));
-        links.answers.send(answers);
-        drop(permit);
+        let Some(turn) = line.turn(group.questions.len()).await else {
+            return refuse(&links, group, answer);
+        };
+        let well = ask(&links, pipelines, group, request, answer).await;
+        turn.done(well);
     });
+}
+
+/// Asks a group and answers the shards. Whether the saver answered.
+async fn ask<M: Method, Q>(
+    links: &Links,
+    pipelines: Pipelines<M>,
+    group: Group<Q>,
+    request: fn(&Links, &Q) -> M::Request,
+    answer: fn(Q, Result<M::Reply, Failed>) -> Answer,
+) -> bool {
+    let requests = group.questions.iter().map(|q| request(links, q)).collect();
+    let replies = pipelines.group_any(group.key, requests, DEADLINE).await;
+    let well = replies.iter().any(Result::is_ok);
+    let answers = group
+        .questions
+        .into_iter()
+        .zip(replies)
+        .map(|(question, reply)| answer(question, reply.map_err(|error| failed(M::NAME, &error))));
+    links.answers.send(answers);
+    well
+}
+
+/// Answers the shards at once: they ask again later.
+fn refuse<Q, R>(links: &Links, group: Group<Q>, answer: fn(Q, Result<R, Failed>) -> Answer) {
+    links.answers.send(group.questions.into_iter().map(|q| answer(q, Err(Failed))));
 }
 
 /// The shard only needs to know that it has to ask again; the reason is for the log.

@@ -9,6 +9,7 @@ mod dispatch;
 mod identity;
 mod inbox;
 mod lane;
+mod line;
 mod load;
 mod metrics;
 mod refill;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use self::answers::Answers;
 use self::lane::Lane;
+use self::line::Line;
 use self::load::CountSessions;
 use self::metrics::Metrics;
 use self::refill::Refills;
@@ -72,8 +74,8 @@ pub(crate) struct Links {
     uplink: Pipelines<CoordinatorUplink>,
     presence: Pipelines<CoordinatorPresence>,
     loads: Lane,
-    checks: Lane,
-    acks: Lane,
+    checks: Arc<Line>,
+    acks: Arc<Line>,
     uplinks: Lane,
     presences: Lane,
     sessions: CountSessions,
@@ -97,8 +99,8 @@ impl Links {
             uplink: peers.pipelines(waiting),
             presence: peers.pipelines(lingering),
             loads: lane("load"),
-            checks: lane("check"),
-            acks: lane("ack"),
+            checks: Line::new("check", &metrics),
+            acks: Line::new("ack", &metrics),
             uplinks: lane("uplink"),
             presences: lane("presence"),
             routes: Routes::new(&metrics),

@@ -50,7 +50,7 @@ impl Connection {
 
 impl Env {
     /// (loads under way, bytes of uplinks, unwritten bytes) as they are counted.
-    pub(crate) fn totals(&self) -> (u32, u64, usize) {
+    pub(crate) fn totals(&self) -> (usize, u64, usize) {
         (self.loads.under_way(), self.uplink_bytes, self.output_bytes)
     }
 }

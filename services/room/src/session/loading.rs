@@ -32,7 +32,7 @@ impl Session {
         }
         bind.load_number = bind.load_number.wrapping_add(1);
         bind.inbox = Inbox::Loading { since: t.now.ms, again: false };
-        t.env.loads.sent();
+        t.env.loads.sent(1);
         t.env.counters.loads.add(1);
         let space = t.env.config.output_bytes as usize - t.output.len();
         let request = LoadRequest {
@@ -61,7 +61,7 @@ impl Session {
         if bind.load_number != number {
             return;
         }
-        t.env.loads.answered(since, t.now.ms, result.is_ok());
+        t.env.loads.answered(1, since, t.now.ms, result.is_ok());
         let Ok(loaded) = result else { return self.load_failed(id, t) };
         let pushed = push_loaded(bind, &mut self.budget, &loaded.messages, t);
         if !loaded.more && pushed.all {
@@ -101,7 +101,7 @@ impl Session {
         let overdue: Vec<(BindId, u64)> =
             self.binds.iter().filter_map(|b| Some((bind_id(b, t), overdue(b.inbox)?))).collect();
         for (id, since) in overdue {
-            t.env.loads.answered(since, t.now.ms, false);
+            t.env.loads.answered(1, since, t.now.ms, false);
             self.load_failed(id, t);
         }
     }

@@ -133,7 +133,7 @@ impl Session {
             self.announce(&bind.address, PresenceChange::Offline(reason), t);
         }
         if let Inbox::Loading { .. } = bind.inbox {
-            t.env.loads.forgotten();
+            t.env.loads.forgotten(1);
         }
         t.env.counters.binds.sub(1);
     }

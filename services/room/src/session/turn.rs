@@ -8,11 +8,15 @@ use longline_wire::{Body, FrameType};
 
 use super::jitter::Jitter;
 use super::output::{Output, Pool};
-use super::window::LoadWindow;
 use crate::EngineConfig;
 use crate::link::{BindId, Identity, ToCluster};
 use crate::metrics::Counters;
 use crate::walk::Walk;
+use crate::window::Window;
+
+/// Loads under way at once in the beginning, and when the savers are slow.
+const FIRST_LOADS: u32 = 16;
+const FEWEST_LOADS: u32 = 4;
 
 /// The time, passed in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,7 +40,8 @@ pub(crate) struct Env {
     pub(crate) questions: VecDeque<ToCluster>,
     /// Binds that want to load, in line.
     pub(crate) load_line: VecDeque<BindId>,
-    pub(crate) loads: LoadWindow,
+    /// The loads that are under way.
+    pub(crate) loads: Window,
     /// Unwritten bytes of all sessions.
     pub(crate) output_bytes: usize,
     /// Bytes of the uplinks that wait for their answer.
@@ -54,7 +59,7 @@ pub(crate) struct Env {
 impl Env {
     pub(crate) fn new(config: EngineConfig, counters: Arc<Counters>, seed: u64) -> Env {
         Env {
-            loads: LoadWindow::new(config.loads_in_flight),
+            loads: Window::new(FIRST_LOADS, FEWEST_LOADS, config.loads_in_flight),
             config,
             counters,
             jitter: Jitter::new(seed),

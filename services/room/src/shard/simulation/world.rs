@@ -348,7 +348,7 @@ impl World {
         let loading = audits.iter().filter(|a| a.loading).count();
         let unwritten: Vec<usize> = self.core.connections().map(|c| c.output().len()).collect();
         let (loads, uplink_bytes, output) = self.core.env().totals();
-        assert_eq!(loads as usize, loading);
+        assert_eq!(loads, loading);
         assert!(loads <= 2 && uplink_bytes <= 5000);
         assert_eq!(output, unwritten.iter().sum::<usize>());
         // Pushes stay below the limits, or one goes on its own; what answers the device is small, and bounded by its frames.
