@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use futures::future::{join_all, try_join_all};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use longline_testkit::{MariaDb, RedisOptions, RedisServer, Scratch, Surroundings};
+use longline_testkit::{MariaDb, MariaDbOptions, RedisOptions, RedisServer, Scratch, Surroundings};
 use longline_types::Role;
 
 use crate::settings::{Shared, lay_over, settings};
@@ -34,9 +34,11 @@ impl Cluster {
         let scratch = Scratch::new()?;
         let surroundings = on_cores(&options);
         let redis = RedisOptions { surroundings: surroundings.clone(), ..RedisOptions::default() };
+        let (buffer_pool_mib, log_mib) = (options.database_mib, (options.database_mib / 4).max(16));
+        let mariadb = MariaDbOptions { surroundings, buffer_pool_mib, log_mib };
         let (redis, mariadb) = tokio::try_join!(
             RedisServer::start_with(&scratch, redis),
-            MariaDb::start_with(&scratch, surroundings)
+            MariaDb::start_with(&scratch, mariadb)
         )?;
         let mysql = mariadb.create_database().await?;
         let (admin_key, admin_key_file) = write_admin_key(scratch.path())?;

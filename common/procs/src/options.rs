@@ -19,6 +19,8 @@ pub struct Options {
     /// The cores that every process may run on, Redis and MariaDB among them, from its first thread on; numbered as the kernel
     /// does. None or empty: those of this process.
     pub cores: Option<Vec<usize>>,
+    /// Memory of MariaDB for pages, in MiB; its redo log is a quarter of that. Small by default, for tests.
+    pub database_mib: u32,
 }
 
 impl Options {
@@ -27,7 +29,7 @@ impl Options {
         let twice = [Role::Register, Role::Saver, Role::Center, Role::Room];
         let count = Role::ALL.map(|role| (role.name(), if twice.contains(&role) { 2 } else { 1 }));
         let (settings, environment) = (BTreeMap::new(), Vec::new());
-        Options { binary, count: count.into(), settings, environment, cores: None }
+        Options { binary, count: count.into(), settings, environment, cores: None, database_mib: 64 }
     }
 
     /// With this many processes of a role.

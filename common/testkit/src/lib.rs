@@ -11,7 +11,7 @@ mod redis;
 mod wait;
 
 pub use folders::Scratch;
-pub use mariadb::MariaDb;
+pub use mariadb::{MariaDb, MariaDbOptions};
 pub use ports::free_port;
 pub use process::{Process, Surroundings, require};
 pub use redis::{RedisOptions, RedisServer, Restart};

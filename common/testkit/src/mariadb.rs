@@ -18,11 +18,29 @@ const PACKAGE: &str = "mariadb-server";
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 
+/// What a mariadbd is started with.
+#[derive(Clone, Debug)]
+pub struct MariaDbOptions {
+    /// Environment and cores.
+    pub surroundings: Surroundings,
+    /// Memory for pages, in MiB.
+    pub buffer_pool_mib: u32,
+    /// Size of the redo log, in MiB.
+    pub log_mib: u32,
+}
+
+impl Default for MariaDbOptions {
+    /// Small: for tests.
+    fn default() -> MariaDbOptions {
+        MariaDbOptions { surroundings: Surroundings::default(), buffer_pool_mib: 64, log_mib: 16 }
+    }
+}
+
 /// A mariadbd of its own: each commit is on disk before it is answered; `root` has all rights and no password.
 #[derive(Debug)]
 pub struct MariaDb {
     folder: PathBuf,
-    surroundings: Surroundings,
+    options: MariaDbOptions,
     port: u16,
     process: Process,
     databases: AtomicU32,
@@ -31,11 +49,11 @@ pub struct MariaDb {
 impl MariaDb {
     /// Starts one with no database in it and waits until it answers.
     pub async fn start(scratch: &Scratch) -> anyhow::Result<MariaDb> {
-        MariaDb::start_with(scratch, Surroundings::default()).await
+        MariaDb::start_with(scratch, MariaDbOptions::default()).await
     }
 
-    /// Starts one in these surroundings and waits until it answers.
-    pub async fn start_with(scratch: &Scratch, surroundings: Surroundings) -> anyhow::Result<MariaDb> {
+    /// Starts one with these options and waits until it answers.
+    pub async fn start_with(scratch: &Scratch, options: MariaDbOptions) -> anyhow::Result<MariaDb> {
         let folder = scratch.folder("mariadb")?;
         let data = folder.join("data");
         tokio::task::spawn_blocking(move || {
@@ -45,10 +63,10 @@ impl MariaDb {
         let mut tries = 0;
         loop {
             let port = free_port()?;
-            match launch(&folder, port, &surroundings).await {
+            match launch(&folder, port, &options).await {
                 Ok(process) => {
                     let databases = AtomicU32::new(0);
-                    return Ok(MariaDb { folder, surroundings, port, process, databases });
+                    return Ok(MariaDb { folder, options, port, process, databases });
                 }
                 // Somebody else took the port in between.
                 Err(e) if tries < 5 && e.to_string().contains("Address already in use") => tries += 1,
@@ -111,12 +129,12 @@ impl MariaDb {
     /// Ends it if it runs (as [`MariaDb::kill`] does), starts it again on the same port, and waits until it answers.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill()?;
-        self.process = launch(&self.folder, self.port, &self.surroundings).await?;
+        self.process = launch(&self.folder, self.port, &self.options).await?;
         Ok(())
     }
 }
 
-async fn launch(folder: &Path, port: u16, surroundings: &Surroundings) -> anyhow::Result<Process> {
+async fn launch(folder: &Path, port: u16, options: &MariaDbOptions) -> anyhow::Result<Process> {
     let program = require("mariadbd", PACKAGE)?;
     let log = folder.join("log");
     File::create(&log)?;
@@ -132,11 +150,12 @@ async fn launch(folder: &Path, port: u16, surroundings: &Surroundings) -> anyhow
         format!("--pid-file={}", folder.join("pid").display()),
         "--bind-address=127.0.0.1".into(),
         "--innodb-flush-log-at-trx-commit=1".into(),
-        "--innodb-buffer-pool-size=64M".into(),
+        format!("--innodb-buffer-pool-size={}M", options.buffer_pool_mib),
+        format!("--innodb-log-file-size={}M", options.log_mib),
         "--performance-schema=OFF".into(),
         "--max-connections=200".into(),
     ]);
-    let mut process = Process::start_with(&program, &arguments, surroundings, &log)?;
+    let mut process = Process::start_with(&program, &arguments, &options.surroundings, &log)?;
     let end = Instant::now() + START;
     // Its own socket: on the port, another server might answer. It is opened after the port.
     while !greets(&socket) {
@@ -155,6 +174,7 @@ fn settings(data: &Path) -> Vec<String> {
         format!("--datadir={}", data.display()),
         "--skip-name-resolve".into(),
         "--skip-log-bin".into(),
+        // Small, since it is copied for each one; a later setting enlarges it at the start.
         "--innodb-log-file-size=16M".into(),
     ];
     // The server refuses root unless told so.

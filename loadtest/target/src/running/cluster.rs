@@ -10,8 +10,8 @@ use longline_types::Role;
 
 use super::ended::{Ended, last_words};
 use super::{Places, Started};
-use crate::Watched;
 use crate::metrics::Source;
+use crate::{Machine, Watched};
 
 #[derive(Debug)]
 pub(super) struct LocalCluster {
@@ -98,6 +98,11 @@ impl LocalCluster {
     }
 }
 
+/// What MariaDB gets of a machine that holds everything else of the run too: a sixteenth of its memory.
+fn database_mib(memory_bytes: u64) -> u32 {
+    (memory_bytes / 16 / (1 << 20)).clamp(64, 8_192) as u32
+}
+
 fn options(counts: &Counts, local: &Local, binary: PathBuf) -> anyhow::Result<Options> {
     let mut options = Options::new(binary);
     for role in Role::ALL {
@@ -110,5 +115,6 @@ fn options(counts: &Counts, local: &Local, binary: PathBuf) -> anyhow::Result<Op
         options.settings.insert(role.name(), table.clone());
     }
     options.cores = Some(local.cores.clone());
+    options.database_mib = database_mib(Machine::read()?.memory_bytes);
     Ok(options)
 }
