@@ -121,12 +121,13 @@ fn figures(now: &Sample, before: Option<&Sample>, devices: u64) -> Vec<String> {
     )];
     if now.planned > 0 || now.broadcast_deliveries > 0 || now.uplinks > 0 {
         lines.push(format!(
-            "a second: due {:.0}  accepted {:.0}  received {:.0}  acked {:.0}  broadcast {:.0}  uplinks {:.0}",
+            "a second: due {:.0}  accepted {:.0}  received {:.0}  acked {:.0}  broadcast {:.0} ({} in all)  uplinks {:.0}",
             rate(now.planned, before.planned),
             rate(now.accepted, before.accepted),
             rate(now.received, before.received),
             rate(now.acked, before.acked),
             rate(now.broadcast_deliveries, before.broadcast_deliveries),
+            now.broadcast_deliveries,
             rate(now.uplinks, before.uplinks),
         ));
     }

@@ -138,11 +138,15 @@ impl Legs<'_> {
 fn sets(args: &cli::Run) -> anyhow::Result<Vec<String>> {
     let mut sets = Vec::new();
     if !args.api.is_empty() {
+        // With the admin key the run makes a product of its own.
+        let own_product = args.admin_key.is_some();
+        let product = args.product.or(own_product.then_some(0));
+        let key = args.key.clone().filter(|_| args.product.is_some() || !own_product);
         let external = External {
             api: args.api.clone(),
             dispatcher: args.dispatcher.clone().context("--api needs --dispatcher URL")?,
-            product: args.product.context("--api needs --product ID")?,
-            key: args.key.clone().context("--api needs the product's key: --key or LONGLINE_KEY")?,
+            product: product.context("--api needs --product ID, or --admin-key")?,
+            key: key.or(own_product.then(String::new)).context("--api needs --key, the product's key")?,
             admin_key: args.admin_key.clone(),
         };
         sets.push(external.to_set());
