@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use longline_load_raw::{Acks, Delivery, InjectError, Injector, Report};
 use longline_load_truth::Header;
+use tokio::time::timeout;
 
 use crate::backlog::Backlog;
 use crate::backoff::Backoff;
@@ -14,6 +15,8 @@ use crate::desk::{CONNECTION, Desk, Outcome, Reply};
 use crate::job::Job;
 use crate::window::Flight;
 
+/// At the end, after so long without a report there will be none.
+const QUIET: Duration = Duration::from_millis(500);
 /// Messages handed over together.
 const TOGETHER: usize = 64;
 
@@ -62,7 +65,7 @@ impl Sender {
                 }
                 job = self.backlog.next() => job,
             };
-            let Some(job) = job else { return Ok(()) };
+            let Some(job) = job else { return self.last_reports(&mut acks).await };
             let mut jobs = vec![job];
             while jobs.len() < TOGETHER
                 && let Some(job) = self.backlog.try_next()
@@ -71,6 +74,15 @@ impl Sender {
             }
             self.send(&injector, &mut acks, jobs).await?;
         }
+    }
+
+    /// Reads reports until none come any more. To close while some are unread would break the connection, and with it what the server
+    /// has not read yet.
+    async fn last_reports(&mut self, acks: &mut Acks) -> Result<(), InjectError> {
+        while let Ok(report) = timeout(QUIET, acks.next()).await {
+            self.heard(report?)?;
+        }
+        Ok(())
     }
 
     /// Hands a group over; taken means accepted, since the server refuses nothing.
