@@ -62,7 +62,7 @@ mod tests {
 {"reason":"compiler-artifact","target":{"name":"longline"},"profile":{"test":false},"executable":"/t/longline"}
 {"reason":"build-finished","success":true}"#;
         assert_eq!(executable(messages, "longline"), Some("/t/longline".into()));
-        assert_eq!(executable(messages, "other"), None, "it does not say that it is no test");
+        assert_eq!(executable(messages, "other"), Some("/t/other".into()));
         assert_eq!(executable("no json", "longline"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What a message costs the sender: unicasts over HTTP to a server that does nothing, each on a thread of its own.
 //!
-//! `cargo run --release -p longline-load-traffic --example cost`
+//! `cargo run --release -p longline-load-traffic --example traffic_cost`
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

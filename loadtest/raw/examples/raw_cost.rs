@@ -1,6 +1,6 @@
 //! What the reference server costs: CPU of its thread per connect, per acknowledged unicast and per broadcast delivery.
 //!
-//! `cargo run --release -p longline-load-raw --example cost [DEVICES] [SERVER_CORE CLIENT_CORE]`; it takes some ten seconds. The
+//! `cargo run --release -p longline-load-raw --example raw_cost [DEVICES] [SERVER_CORE CLIENT_CORE]`; it takes some ten seconds. The
 //! server is a process of its own, so that 15,000 devices need no more than 20,000 open files.
 
 use std::collections::HashMap;

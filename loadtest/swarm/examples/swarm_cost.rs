@@ -1,6 +1,6 @@
 //! What the swarm costs: CPU of its one thread per connect and per acknowledged delivery, and memory per device.
 //!
-//! `cargo run --release -p longline-load-swarm --example cost [DEVICES] [SERVER_CORE SWARM_CORE]`; it takes some fifteen seconds. The
+//! `cargo run --release -p longline-load-swarm --example swarm_cost [DEVICES] [SERVER_CORE SWARM_CORE]`; it takes some fifteen seconds. The
 //! other side is the reference server, in a process of its own, and its injector beside it on the same core. Every message goes
 //! through the ledger.
 
