@@ -1,6 +1,6 @@
 //! Which room a device goes to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,9 @@ pub(crate) struct Dispatched {
     questions: mpsc::Sender<Question>,
 }
 
+/// Questions without an answer that is of use, by what was wrong.
+pub(crate) type Failures = Arc<Mutex<BTreeMap<String, u64>>>;
+
 type Users = Arc<Mutex<HashMap<u32, Known>>>;
 
 /// What is known of a user's way.
@@ -63,13 +66,14 @@ impl Dispatched {
         dispatchers: Vec<String>,
         product: u32,
         prefix: String,
+        failures: Failures,
         stop: CancellationToken,
     ) -> anyhow::Result<Dispatched> {
         anyhow::ensure!(!dispatchers.is_empty(), "there is no dispatcher");
         let users = Users::default();
         let (questions, queue) = mpsc::channel(QUESTIONS);
         let http = reqwest::Client::builder().timeout(DEADLINE).build()?;
-        let asker = Asker { http, dispatchers, product, prefix, users: Arc::clone(&users) };
+        let asker = Asker { http, dispatchers, product, prefix, users: Arc::clone(&users), failures };
         tokio::spawn(asker.run(queue, stop));
         Ok(Dispatched { users, questions })
     }
@@ -103,6 +107,7 @@ struct Asker {
     product: u32,
     prefix: String,
     users: Users,
+    failures: Failures,
 }
 
 /// The dispatcher's answer, as far as it is used.
@@ -118,7 +123,10 @@ impl Asker {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             let asker = self.clone();
             tokio::spawn(async move {
-                let rooms = asker.ask(&question).await.unwrap_or_default();
+                let rooms = asker.ask(&question).await.unwrap_or_else(|why| {
+                    count(&asker.failures, why);
+                    Vec::new()
+                });
                 let mut users = asker.users.lock().unwrap_or_else(PoisonError::into_inner);
                 // Without an answer the device asks again.
                 match rooms.is_empty() {
@@ -130,12 +138,95 @@ impl Asker {
         }
     }
 
-    async fn ask(&self, question: &Question) -> anyhow::Result<Vec<SocketAddr>> {
+    /// The rooms, at least one; or what is wrong, in few words.
+    async fn ask(&self, question: &Question) -> Result<Vec<SocketAddr>, String> {
         let (user, attempt) = (question.user, question.attempt);
         let dispatcher = &self.dispatchers[user.wrapping_add(attempt) as usize % self.dispatchers.len()];
         let (product, prefix) = (self.product, &self.prefix);
         let url = format!("{dispatcher}/v1/route?product={product}&user={prefix}-{user}&attempt={attempt}");
-        let route: Route = self.http.get(url).send().await?.error_for_status()?.json().await?;
-        Ok(route.endpoints.iter().filter_map(|e| e.parse().ok()).collect())
+        let answer = self.http.get(url).send().await;
+        let answer = answer.map_err(|_| "the dispatcher cannot be reached".to_owned())?;
+        if !answer.status().is_success() {
+            return Err(format!("the dispatcher answered {}", answer.status()));
+        }
+        let route: Route = answer.json().await.map_err(|_| "not a dispatcher's answer".to_owned())?;
+        let rooms: Vec<SocketAddr> = route.endpoints.iter().filter_map(|e| e.parse().ok()).collect();
+        if rooms.is_empty() { Err("the dispatcher knows no room".to_owned()) } else { Ok(rooms) }
+    }
+}
+
+fn count(failures: &Failures, why: String) {
+    *failures.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers every question with this status and body.
+    async fn dispatcher(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let _ = socket.read(&mut [0; 4096]).await.unwrap();
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        format!("http://{address}")
+    }
+
+    fn start(dispatcher: String) -> (Dispatched, Failures) {
+        let (failures, stop) = (Failures::default(), CancellationToken::new());
+        let dispatched = Dispatched::start(vec![dispatcher], 1, "p".into(), failures.clone(), stop);
+        (dispatched.unwrap(), failures)
+    }
+
+    async fn room(routes: &Dispatched, attempt: u32) -> SocketAddr {
+        longline_testkit::eventually_some(DEADLINE, "a room", async || routes.room(7, attempt)).await
+    }
+
+    #[tokio::test]
+    async fn the_group_is_tried_in_order_and_then_asked_for_anew() {
+        const GROUP: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\
+            content-length: 51\r\n\r\n{\"endpoints\":[\"127.0.0.1:1\",\"127.0.0.1:2\"],\"ttl\":1}";
+        let (routes, failures) = start(dispatcher(GROUP).await);
+        assert_eq!(routes.room(7, 0), None, "nobody knows yet");
+        let ports = [(0, 1), (1, 2), (2, 1), (3, 2), (0, 1)];
+        for (attempt, port) in ports {
+            assert_eq!(room(&routes, attempt).await.port(), port, "attempt {attempt}");
+        }
+        assert!(failures.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_the_dispatcher_is_counted() {
+        const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let wrong = [
+            (dispatcher(NOT_FOUND).await, "the dispatcher answered 404 Not Found"),
+            (format!("http://{nobody}"), "the dispatcher cannot be reached"),
+        ];
+        for (url, expected) in wrong {
+            let (routes, failures) = start(url);
+            let counted = async || {
+                assert_eq!(routes.room(7, 0), None);
+                failures.lock().unwrap().contains_key(expected)
+            };
+            longline_testkit::eventually(DEADLINE, expected, counted).await;
+        }
+    }
+
+    #[test]
+    fn direct_ways_are_spread_and_move_on_after_a_failure() {
+        let routes = Direct::new(&["127.0.0.1:1".into(), "127.0.0.1:2".into()]).unwrap();
+        let ports = [(0, 0), (1, 0), (0, 1), (1, 1)]
+            .map(|(user, attempt)| routes.room(user, attempt).unwrap().port());
+        assert_eq!(ports, [1, 2, 2, 1]);
+        assert!(Direct::new(&[]).is_err() && Direct::new(&["nowhere".into()]).is_err());
     }
 }

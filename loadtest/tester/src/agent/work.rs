@@ -1,6 +1,6 @@
 //! One agent's share of one leg: its devices, its ledger, its load.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::routes::{Direct, Dispatched};
+use super::routes::{Direct, Dispatched, Failures};
 use crate::link::{Assignment, Outcome, Sample, Sent, Side};
 
 /// For requests under way to be answered once the load has stopped.
@@ -30,6 +30,8 @@ pub(crate) struct Work {
     clock: Clock,
     ledger: Arc<Ledger>,
     swarm: Swarm,
+    /// Why devices were not told where to connect.
+    unrouted: Failures,
     progress: Arc<Progress>,
     load: Option<JoinHandle<()>>,
     /// Why the load cannot be sent.
@@ -54,7 +56,8 @@ impl Work {
             clock,
             graces: Graces::default(),
         }));
-        let routes = routes(&assignment, &stop)?;
+        let unrouted = Failures::default();
+        let routes = routes(&assignment, &unrouted, &stop)?;
         let swarm = Swarm::start(devices(&assignment, Arc::clone(&ledger), clock, routes))
             .context("cannot start the devices")?;
         let stop_load = stop.child_token();
@@ -64,6 +67,7 @@ impl Work {
             clock,
             ledger,
             swarm,
+            unrouted,
             progress,
             load: None,
             failed: Arc::default(),
@@ -142,6 +146,7 @@ impl Work {
         Sample {
             messages: self.ledger.counts(),
             devices: self.swarm.counts(),
+            unrouted: self.unrouted.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             traffic: self.progress.counts(),
             latencies: self.ledger.take_latencies().to_bytes(),
             connects: encode(&self.swarm.take_connect_latencies()),
@@ -265,7 +270,11 @@ fn devices(assignment: &Assignment, ledger: Arc<Ledger>, clock: Clock, routes: A
     }
 }
 
-fn routes(assignment: &Assignment, stop: &CancellationToken) -> anyhow::Result<Arc<dyn Routes>> {
+fn routes(
+    assignment: &Assignment,
+    unrouted: &Failures,
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<dyn Routes>> {
     Ok(match &assignment.side {
         Side::Raw { devices, .. } => Arc::new(Direct::new(std::slice::from_ref(devices))?),
         Side::System { dispatchers, rooms, .. } if dispatchers.is_empty() => Arc::new(Direct::new(rooms)?),
@@ -273,6 +282,7 @@ fn routes(assignment: &Assignment, stop: &CancellationToken) -> anyhow::Result<A
             dispatchers.clone(),
             *product,
             assignment.prefix.clone(),
+            Arc::clone(unrouted),
             stop.clone(),
         )?),
     })

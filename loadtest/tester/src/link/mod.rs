@@ -4,6 +4,7 @@
 
 mod codec;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use longline_load_scenario::Scenario;
@@ -142,6 +143,8 @@ pub(crate) struct Sample {
     pub(crate) messages: Counts,
     /// Devices, cumulative.
     pub(crate) devices: SwarmCounts,
+    /// Questions where to connect that had no answer of use, by what was wrong, cumulative.
+    pub(crate) unrouted: BTreeMap<String, u64>,
     /// Requests, cumulative.
     pub(crate) traffic: TrafficCounts,
     /// Since the last sample; see [`longline_load_truth::Latencies::to_bytes`].

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::broadcasts::Broadcasts;
-use super::findings::Findings;
+use super::findings::{Devices, Findings};
 use super::fleet::{Fleet, News};
 use super::series::Series;
 use super::sides::UnderLoad;
@@ -111,9 +111,12 @@ impl Running<'_> {
         }
         if ramp == Passed::Deadline {
             let (online, devices) = (online(self.course.fleet), self.course.fleet.devices());
+            let worst = Series::worst(self.course.fleet);
+            let why =
+                worst.map_or_else(String::new, |(what, count)| format!("; most often: {what} ({count})"));
             self.course
                 .display
-                .note(&format!("the ramp was given up with {online} of {devices} devices online"));
+                .note(&format!("the ramp was given up with {online} of {devices} devices online{why}"));
         }
 
         self.course.fleet.order(&Order::Begin).await;
@@ -182,7 +185,9 @@ impl Running<'_> {
             Some(business) => business.check(&outcomes, run),
             None => Uplinks::default(),
         };
-        let findings = Findings::gather(outcomes, uplinks, course.fleet.orphaned(), cut);
+        let (online, devices) = (online(course.fleet), course.fleet.devices());
+        let devices = Devices { all: devices, offline: devices.saturating_sub(online) };
+        let findings = Findings::gather(outcomes, uplinks, devices, course.fleet.orphaned(), cut);
         let mut leg = series.into_leg(course.fleet, &findings);
         (leg.side, leg.round, leg.phases) = (course.side, course.round, phases);
         leg.broadcasts = broadcasts.sent();

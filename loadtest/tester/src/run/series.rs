@@ -42,6 +42,12 @@ impl Series {
         self.samples.last()
     }
 
+    /// What failed most often until now, with its count.
+    pub(crate) fn worst(fleet: &Fleet) -> Option<(String, u64)> {
+        let (_, devices, refused) = sums(fleet);
+        errors(&devices, refused).into_iter().max_by_key(|(_, count)| *count)
+    }
+
     /// Takes a sample; `news` is what came since the one before.
     pub(crate) fn tick(&mut self, fleet: &Fleet, under_load: &mut UnderLoad, news: News) {
         self.latencies.add(&news.latencies);
@@ -73,14 +79,9 @@ impl Series {
     /// The leg's record, without its phases.
     pub(crate) fn into_leg(self, fleet: &Fleet, findings: &Findings) -> Leg {
         let (_, devices, refused) = sums(fleet);
-        let named = |prefix: &str, counts: &BTreeMap<String, u64>| -> BTreeMap<String, u64> {
-            counts.iter().map(|(name, count)| (format!("{prefix} {name}"), *count)).collect()
-        };
         let mut closes = devices.closes.clone();
         closes.extend(named("lost", &devices.losses));
-        let mut errors = named("connect", &devices.failures);
-        errors.extend(refused);
-        errors.extend((devices.refused > 0).then_some(("bind refused".to_owned(), devices.refused)));
+        let errors = errors(&devices, refused);
         let connect = Distribution::of(&self.connects);
         Leg {
             started_ms: self.started_ms,
@@ -108,8 +109,12 @@ fn sums(fleet: &Fleet) -> (truth::Counts, SwarmCounts, BTreeMap<String, u64>) {
         if agent.dead.is_some() {
             (devices.connected, devices.connecting) = (connected, connecting);
         }
-        for (prefix, counts) in [("refused", &sample.traffic.refused), ("no answer", &sample.traffic.unknown)]
-        {
+        let reasons = [
+            ("no room", &sample.unrouted),
+            ("refused", &sample.traffic.refused),
+            ("no answer", &sample.traffic.unknown),
+        ];
+        for (prefix, counts) in reasons {
             for (name, count) in counts {
                 *refused.entry(format!("{prefix}: {name}")).or_default() += count;
             }
@@ -119,6 +124,21 @@ fn sums(fleet: &Fleet) -> (truth::Counts, SwarmCounts, BTreeMap<String, u64>) {
         }
     }
     (messages, devices, refused)
+}
+
+/// What failed, by kind.
+fn errors(devices: &SwarmCounts, refused: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let mut errors: BTreeMap<String, u64> = named("connect", &devices.failures).collect();
+    errors.extend(refused);
+    errors.extend((devices.refused > 0).then_some(("bind refused".to_owned(), devices.refused)));
+    errors
+}
+
+fn named<'a>(
+    prefix: &'a str,
+    counts: &'a BTreeMap<String, u64>,
+) -> impl Iterator<Item = (String, u64)> + use<'a> {
+    counts.iter().map(move |(name, count)| (format!("{prefix} {name}"), *count))
 }
 
 fn spans(spans: &truth::Spans) -> Latencies {
