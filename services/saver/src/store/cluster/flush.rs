@@ -162,8 +162,9 @@ impl Core {
                 command.arg(keys::unflushed(row.address()?.slot())).arg(hex(MessageId(row.id)));
                 Some(command)
             });
-            let answers = link.run(commands.collect()).await?;
-            let lost = rows.iter().zip(answers).filter(|(_, a)| a.as_ref().is_ok_and(|a| number(a) == 0));
+            // One that Redis refuses says nothing about its row: then the note stays for all of them.
+            let answers = link.run(commands.collect()).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let lost = rows.iter().zip(answers).filter(|(_, answer)| number(answer) == 0);
             let lost: Vec<RowId> = lost.map(|(row, _)| row.row_id()).collect();
             if lost.is_empty() { Ok(()) } else { self.restore(&link, &lost).await }
         };
