@@ -7,7 +7,7 @@ use longline_procs::{Cluster, Options, Profile, binary};
 use longline_types::Role;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-const ROOMS: usize = 50;
+const ROOMS: usize = 20;
 
 /// A line of `/proc/<pid>/<file>`, after its name.
 fn line(folder: &Path, file: &str, name: &str) -> String {
@@ -16,7 +16,7 @@ fn line(folder: &Path, file: &str, name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_rooms_start_on_one_core_with_all_the_open_files_they_may_have() {
+async fn twenty_rooms_start_on_one_core_with_all_the_open_files_they_may_have() {
     let program = binary(Profile::Dev).unwrap();
     let allowed = rustix::thread::sched_getaffinity(None).unwrap();
     let core = (0..1024).rfind(|core| allowed.is_set(*core)).unwrap();
@@ -44,7 +44,7 @@ async fn fifty_rooms_start_on_one_core_with_all_the_open_files_they_may_have() {
         assert_eq!(limits.split_whitespace().next(), Some(hard.as_str()), "{}", node.name);
     }
 
-    let room = cluster.node("room-50").unwrap();
+    let room = cluster.node("room-20").unwrap();
     room.restart().await.unwrap();
     let folder = format!("/proc/{}", room.pid());
     let cores = line(Path::new(&folder), "status", "Cpus_allowed_list:");
