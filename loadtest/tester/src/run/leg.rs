@@ -92,36 +92,14 @@ pub(crate) async fn run(course: Course<'_>, assignment: &Assignment) -> anyhow::
 impl Running<'_> {
     /// Ramp, warm-up, measured phase; whether they were cut short.
     async fn load(&mut self) -> anyhow::Result<bool> {
-        if self.until(Instant::now() + BEFORE, |_| false).await? == Passed::Cut {
+        let before = self.until(Instant::now() + BEFORE, |_| false).await?;
+        if before == Passed::Cut || self.ramp().await? == Passed::Cut {
             return Ok(true);
-        }
-        let (scenario, fleet) = (self.course.scenario, &mut self.course.fleet);
-        let rate = scenario.devices.connects_per_second;
-        fleet.order(&Order::Connect { per_second: rate }).await;
-        let seconds =
-            scenario.devices.count as f64 / if rate > 0.0 { rate.min(SLOWEST_RAMP) } else { SLOWEST_RAMP };
-        let deadline = Instant::now() + Duration::from_secs_f64(seconds) + RAMP_GRACE;
-        let expected = expected_online(scenario);
-        let begun = self.enter(PhaseName::Ramp);
-        let ramp =
-            self.until(deadline, move |fleet| online(fleet) >= share(fleet.devices(), expected)).await?;
-        self.leave(PhaseName::Ramp, begun);
-        if ramp == Passed::Cut {
-            return Ok(true);
-        }
-        if ramp == Passed::Deadline {
-            let (online, devices) = (online(self.course.fleet), self.course.fleet.devices());
-            let worst = Series::worst(self.course.fleet);
-            let why =
-                worst.map_or_else(String::new, |(what, count)| format!("; most often: {what} ({count})"));
-            self.course
-                .display
-                .note(&format!("the ramp was given up with {online} of {devices} devices online{why}"));
         }
 
         self.course.fleet.order(&Order::Begin).await;
         let begun = self.enter(PhaseName::WarmUp);
-        let warm = self.until(Instant::now() + scenario.phases.warm_up(), |_| false).await?;
+        let warm = self.until(Instant::now() + self.course.scenario.phases.warm_up(), |_| false).await?;
         self.leave(PhaseName::WarmUp, begun);
         if warm == Passed::Cut {
             return Ok(true);
@@ -132,6 +110,28 @@ impl Running<'_> {
         let measured = self.measure().await?;
         self.leave(PhaseName::Measured, begun);
         Ok(measured == Passed::Cut)
+    }
+
+    /// The devices connect, until those that want to be online are, or it takes far too long.
+    async fn ramp(&mut self) -> anyhow::Result<Passed> {
+        let scenario = self.course.scenario;
+        let (rate, expected) = (scenario.devices.connects_per_second, expected_online(scenario));
+        self.course.fleet.order(&Order::Connect { per_second: rate }).await;
+        let slowest = if rate > 0.0 { rate.min(SLOWEST_RAMP) } else { SLOWEST_RAMP };
+        let longest = Duration::from_secs_f64(f64::from(scenario.devices.count) / slowest) + RAMP_GRACE;
+        let begun = self.enter(PhaseName::Ramp);
+        let is_up = move |fleet: &Fleet| online(fleet) >= share(fleet.devices(), expected);
+        let passed = self.until(Instant::now() + longest, is_up).await?;
+        self.leave(PhaseName::Ramp, begun);
+        if passed == Passed::Deadline {
+            let (online, devices) = (online(self.course.fleet), self.course.fleet.devices());
+            let worst = Series::worst(self.course.fleet);
+            let why =
+                worst.map_or_else(String::new, |(what, count)| format!("; most often: {what} ({count})"));
+            let given_up = format!("the ramp was given up with {online} of {devices} devices online{why}");
+            self.course.display.note(&given_up);
+        }
+        Ok(passed)
     }
 
     /// The measured phase with its broadcasts and its storm.
@@ -146,13 +146,13 @@ impl Running<'_> {
         }
         match storm.kind {
             StormKind::Reconnect => self.course.fleet.order(&Order::DropAll).await,
-            StormKind::KillRoom => self.course.under_load.kill_room()?,
-        }
-        if storm.kind == StormKind::KillRoom {
-            let away = self.until(Instant::now() + ROOM_AWAY, |_| false).await?;
-            self.course.under_load.restart_room().await?;
-            if away == Passed::Cut {
-                return Ok(away);
+            StormKind::KillRoom => {
+                self.course.under_load.kill_room()?;
+                let away = self.until(Instant::now() + ROOM_AWAY, |_| false).await?;
+                self.course.under_load.restart_room().await?;
+                if away == Passed::Cut {
+                    return Ok(away);
+                }
             }
         }
         self.until(end, |_| false).await
