@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::metrics::Metrics;
 use crate::window::Window;
@@ -15,6 +16,8 @@ const FEWEST: u32 = 64;
 const MOST: u32 = 16 * 1_024;
 /// Questions that wait; beyond it they are refused, and the shards ask again later.
 const WAITING: usize = 1_000_000;
+/// A group that has waited so long is refused too: its session may have gone by now.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lets groups of questions go in the order of their coming, as many as the savers answer soon.
 pub(crate) struct Line {
@@ -33,7 +36,8 @@ struct State {
 
 struct Waiting {
     questions: usize,
-    go: oneshot::Sender<Turn>,
+    /// Is told when the turn began.
+    go: oneshot::Sender<u64>,
 }
 
 /// A group's turn. Dropped without [`Turn::done`] it says nothing about the savers.
@@ -53,12 +57,13 @@ impl Line {
         })
     }
 
-    /// Waits for the turn of a group of this many questions; none at once if too many wait.
+    /// Waits for the turn of a group of this many questions; none if too many wait, or if it takes longer than a minute.
     pub(crate) async fn turn(self: &Arc<Line>, questions: usize) -> Option<Turn> {
-        let place = {
+        let mut place = {
             let mut state = self.state();
             if state.groups.is_empty() && state.window.has_space() {
-                return Some(self.let_go(&mut state, questions));
+                state.window.sent(questions);
+                return Some(self.begin(questions, self.now_ms()));
             }
             if state.questions + questions > WAITING {
                 self.refused.inc_by(questions as u64);
@@ -69,29 +74,34 @@ impl Line {
             state.groups.push_back(Waiting { questions, go });
             place
         };
-        // The sender is only dropped with the line.
-        place.await.ok()
+        let since = match timeout(PATIENCE, &mut place).await {
+            Ok(told) => told.ok(),
+            // It may have been told in this very moment.
+            Err(_) => {
+                place.close();
+                place.try_recv().ok()
+            }
+        };
+        if since.is_none() {
+            self.refused.inc_by(questions as u64);
+        }
+        since.map(|since| self.begin(questions, since))
     }
 
-    fn let_go(self: &Arc<Line>, state: &mut State, questions: usize) -> Turn {
-        state.window.sent(questions);
-        Turn { line: Arc::clone(self), questions, since: self.now_ms() }
+    fn begin(self: &Arc<Line>, questions: usize, since: u64) -> Turn {
+        Turn { line: Arc::clone(self), questions, since }
     }
 
-    /// Lets as many go as may. What they are handed is taken back if nobody waits for it any more, which is why it is dropped
-    /// outside the lock.
-    fn next(self: &Arc<Line>) {
-        let mut unwanted = Vec::new();
-        {
-            let mut state = self.state();
-            while state.window.has_space() {
-                let Some(Waiting { questions, go }) = state.groups.pop_front() else { break };
-                state.questions -= questions;
-                let turn = self.let_go(&mut state, questions);
-                unwanted.extend(go.send(turn).err());
+    /// Lets as many go as may. A group that nobody waits for any more takes no turn.
+    fn next(&self) {
+        let mut state = self.state();
+        while state.window.has_space() {
+            let Some(Waiting { questions, go }) = state.groups.pop_front() else { break };
+            state.questions -= questions;
+            if go.send(self.now_ms()).is_ok() {
+                state.window.sent(questions);
             }
         }
-        drop(unwanted);
     }
 
     fn now_ms(&self) -> u64 {
@@ -187,6 +197,30 @@ mod tests {
         let held = at_once(&line, FIRST as usize).await.unwrap();
         assert!(at_once(&line, 5).await.is_none());
         held.done(true);
+        assert_eq!(line.state().window.under_way(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever() {
+        let line = line();
+        let held = at_once(&line, FIRST as usize).await.unwrap();
+        let (begun, many) = (Instant::now(), 2_000);
+        let waiting: Vec<_> = (0..many)
+            .map(|_| {
+                let line = line.clone();
+                tokio::spawn(async move { line.turn(1).await.is_some() })
+            })
+            .collect();
+        for turn in waiting {
+            assert!(!turn.await.unwrap(), "no turn has come");
+        }
+        assert_eq!((begun.elapsed(), line.refused.get()), (PATIENCE, many));
+        held.done(true);
+        assert_eq!(
+            (line.state().groups.len(), line.state().questions),
+            (0, 0),
+            "who has left is passed over"
+        );
         assert_eq!(line.state().window.under_way(), 0);
     }
 
