@@ -29,6 +29,6 @@ pub use keys::{KEYS, Key, key_table};
 pub use phases::Phases;
 pub use scenario::{Activity, Machine, Scenario};
 pub use servers::{Counts, External, Local, Servers};
-pub use traffic::{Broadcast, Class, HEADER_BYTES, Pace, PayloadSize, Unicast, Uplink, Via};
+pub use traffic::{Broadcast, Class, Pace, PayloadSize, Unicast, Uplink, Via};
 pub use trouble::{Churn, Hostile, Storm, StormKind};
 pub use verdict::{Reference, Verdict};

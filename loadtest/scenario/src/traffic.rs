@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longline_load_truth::Header;
 use longline_types::limits;
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +10,6 @@ use crate::error::Fault;
 use crate::phases::{LONGEST_S, Phases};
 use crate::section::{Given, Section};
 use crate::shares::Shares;
-
-/// Every payload begins with so many bytes by which the tester recognises it.
-pub const HEADER_BYTES: usize = 32;
 
 /// Messages to single users.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -212,8 +210,9 @@ fn sizes(given: Given<'_>) -> Result<Vec<PayloadSize>, Fault> {
 
 fn bytes(given: Given<'_>) -> Result<usize, Fault> {
     match given.whole(0..=limits::PAYLOAD)? {
-        bytes if bytes < HEADER_BYTES => Err(given.fault(format!(
-            "is {bytes}, but the header that every payload begins with has {HEADER_BYTES} bytes"
+        bytes if bytes < Header::LEN => Err(given.fault(format!(
+            "is {bytes}, but the header that every payload begins with has {} bytes",
+            Header::LEN
         ))),
         bytes => Ok(bytes),
     }

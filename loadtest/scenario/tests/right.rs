@@ -182,8 +182,3 @@ fn a_reference_doubles_the_length() {
     let alone = parse(SMALL, &[]).length();
     assert_eq!(parse(SMALL, &["reference.rounds=3"]).length(), alone * 6);
 }
-
-#[test]
-fn the_header_is_the_ledgers() {
-    assert_eq!(longline_load_scenario::HEADER_BYTES, longline_load_truth::Header::LEN);
-}

@@ -16,6 +16,23 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are constants that fit")
 }
 
+/// A histogram as bytes, for latencies that are nobody's message.
+pub fn histogram_to_bytes(histogram: &Histogram<u64>) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(histogram, &mut out);
+    out
+}
+
+/// The histogram that [`histogram_to_bytes`] wrote down.
+///
+/// # Errors
+/// If the bytes are anything else.
+pub fn histogram_from_bytes(mut bytes: &[u8]) -> Result<Histogram<u64>, NotLatencies> {
+    let mut read = histogram();
+    decode(&mut read, &mut bytes).ok_or(NotLatencies)?;
+    if bytes.is_empty() { Ok(read) } else { Err(NotLatencies) }
+}
+
 /// The latencies of one part of the messages, in microseconds from when they were due.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Spans {
@@ -294,5 +311,15 @@ mod tests {
             }
             let _ = Latencies::from_bytes(&bytes);
         }
+    }
+
+    #[test]
+    fn a_histogram_alone_survives_the_way_and_other_bytes_do_not() {
+        let mut connects = histogram();
+        [1, 500, 70_000, LONGEST].map(|us| connects.saturating_record(us));
+        let bytes = histogram_to_bytes(&connects);
+        assert_eq!(histogram_from_bytes(&bytes).unwrap(), connects);
+        assert!(histogram_from_bytes(&bytes[..bytes.len() - 1]).is_err());
+        assert!(histogram_from_bytes(&[bytes, vec![0]].concat()).is_err());
     }
 }

@@ -48,6 +48,8 @@ pub use self::clock::{Clock, Micros};
 pub use self::counts::Counts;
 pub use self::findings::{Example, Fault, Findings};
 pub use self::header::{Header, Kind};
-pub use self::latencies::{LONGEST, Latencies, NotLatencies, Spans, histogram};
+pub use self::latencies::{
+    LONGEST, Latencies, NotLatencies, Spans, histogram, histogram_from_bytes, histogram_to_bytes,
+};
 pub use self::ledger::{Graces, Ledger, LedgerOptions, Plan, Receipt, Received};
 pub use self::verdict::{Allowed, Verdict};

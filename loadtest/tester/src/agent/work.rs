@@ -4,13 +4,11 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer as _, V2Serializer};
 use longline_load_scenario::{self as scenario, Class, NetworkKind};
 use longline_load_swarm::{Churn, Hostile, Network, Options, Routes, Swarm, Uplinks};
 use longline_load_target::UPLINK_ROUTE;
 use longline_load_traffic::{Pace, Progress, Traffic, Unicasts, Via, unicasts};
-use longline_load_truth::{Clock, Graces, Ledger, LedgerOptions};
+use longline_load_truth::{Clock, Graces, Ledger, LedgerOptions, histogram_to_bytes};
 use longline_pb::client;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -149,7 +147,7 @@ impl Work {
             unrouted: self.unrouted.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             traffic: self.progress.counts(),
             latencies: self.ledger.take_latencies().to_bytes(),
-            connects: encode(&self.swarm.take_connect_latencies()),
+            connects: histogram_to_bytes(&self.swarm.take_connect_latencies()),
             outstanding: self.ledger.outstanding(),
             loading: self.load.as_ref().is_some_and(|load| !load.is_finished()),
         }
@@ -286,10 +284,4 @@ fn routes(
             stop.clone(),
         )?),
     })
-}
-
-fn encode(histogram: &Histogram<u64>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    V2Serializer::new().serialize(histogram, &mut bytes).expect("a Vec takes everything");
-    bytes
 }

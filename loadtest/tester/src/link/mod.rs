@@ -149,7 +149,8 @@ pub(crate) struct Sample {
     pub(crate) traffic: TrafficCounts,
     /// Since the last sample; see [`longline_load_truth::Latencies::to_bytes`].
     pub(crate) latencies: Vec<u8>,
-    /// Since the last sample: from when a device was due to connect until it was bound, in microseconds; an encoded histogram.
+    /// Since the last sample: from when a device was due to connect until it was bound, in microseconds; see
+    /// [`longline_load_truth::histogram_to_bytes`].
     pub(crate) connects: Vec<u8>,
     /// Messages and broadcast deliveries still owed.
     pub(crate) outstanding: u64,

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
-use longline_load_truth::{Latencies, histogram};
+use longline_load_truth::{Latencies, histogram, histogram_from_bytes};
 use longline_testkit::Scratch;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -255,8 +254,8 @@ impl News {
         if let Ok(latencies) = Latencies::from_bytes(&sample.latencies) {
             self.latencies.add(&latencies);
         }
-        if let Ok(connects) = Deserializer::new().deserialize::<u64, _>(&mut sample.connects.as_slice()) {
-            let _ = self.connects.add(connects);
+        if let Ok(connects) = histogram_from_bytes(&sample.connects) {
+            self.connects.add(&connects).expect("all histograms have the same bounds");
         }
     }
 }
