@@ -316,7 +316,9 @@ mod tests {
     #[test]
     fn a_histogram_alone_survives_the_way_and_other_bytes_do_not() {
         let mut connects = histogram();
-        [1, 500, 70_000, LONGEST].map(|us| connects.saturating_record(us));
+        for us in [1, 500, 70_000, LONGEST] {
+            connects.saturating_record(us);
+        }
         let bytes = histogram_to_bytes(&connects);
         assert_eq!(histogram_from_bytes(&bytes).unwrap(), connects);
         assert!(histogram_from_bytes(&bytes[..bytes.len() - 1]).is_err());
