@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use longline_types::{Error, ErrorCode, Node, Role, View};
+use longline_placement::{Candidate, group, weight_by_load};
+use longline_types::{Error, ErrorCode, Node, NodeState, Role, View};
 use tokio::sync::watch;
 
-use crate::choose::{Candidate, group, weight_by_load};
 use crate::config::Config;
 use crate::failures::Failures;
 use crate::limit::Limiter;
@@ -76,7 +76,7 @@ impl Dispatch {
     fn choose(&self, client: IpAddr, query: &Query) -> Result<Group, Error> {
         let (now, view) = (Instant::now(), self.shared.view.borrow().clone());
         self.learn(client, query, &view, now);
-        let rooms: Vec<&Node> = view.ready(Role::Room).filter(|room| !room.public.is_empty()).collect();
+        let rooms = rooms(&view);
         let factors = self.shared.failures.factors(rooms.iter().map(|room| room.incarnation), now);
         let candidates = rooms.iter().zip(factors).map(|(room, factor)| Candidate {
             name: &room.public[0],
@@ -101,6 +101,17 @@ impl Dispatch {
             self.shared.metrics.reported(report);
         }
     }
+}
+
+/// The rooms that take sessions. While there are none, those that are being emptied: one that restarts is back under its address in
+/// a moment, and until then it tells the client how long to wait, which is more than nobody would tell it.
+fn rooms(view: &View) -> Vec<&Node> {
+    let in_state = |state| {
+        let rooms = view.live(Role::Room).filter(move |room| room.state == state && !room.public.is_empty());
+        rooms.collect::<Vec<_>>()
+    };
+    let ready = in_state(NodeState::Ready);
+    if ready.is_empty() { in_state(NodeState::Draining) } else { ready }
 }
 
 fn is_named(room: &Node, endpoints: &[String]) -> bool {

@@ -1,10 +1,9 @@
 //! The dispatcher: which rooms shall this client try?
 //!
-//! [`choose`] orders the rooms of the view by weighted rendezvous hashing, so that a user comes back to the same room while it is
+//! [`longline_placement`] orders the rooms of the view by weighted rendezvous hashing, so that a user comes back to the same room while it is
 //! healthy and every dispatcher says the same without asking another. [`failures`] adds what clients report, bounded in what it
 //! can do; [`limit`] bounds what one client address may ask. Nothing here has to survive a restart.
 
-mod choose;
 mod config;
 mod dispatch;
 mod failures;

@@ -30,7 +30,8 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Shape {
-        let mut room = longline_room::Config { drain_ms: 200, ..Default::default() };
+        let mut room = longline_room::Config::default();
+        room.drain.within_ms = 200;
         room.engine.shards = 2;
         Shape {
             rooms: 1,

@@ -29,7 +29,8 @@ pub(crate) fn run<S: Service>(args: Args) -> ExitCode {
         Err(error) => cli::failed(&error.into()),
         Ok(config) if args.print_config => cli::print_config(&config),
         Ok(config) => {
-            let options = BootOptions::of(S::node(&config));
+            let mut options = BootOptions::of(S::node(&config));
+            options.shutdown += S::departure(&config);
             longline_boot::run(options, |boot| serve::<S>(config, boot, args.addresses))
         }
     }

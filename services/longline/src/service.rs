@@ -1,6 +1,7 @@
 //! What all services have in common, so that the binary can treat them alike.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use longline_boot::Deps;
 use longline_config::NodeConfig;
@@ -18,6 +19,8 @@ pub(crate) trait Service: Send + Sized + 'static {
 
     /// What every node has.
     fn node(config: &Self::Config) -> &NodeConfig;
+    /// How long its ordered stop may take beyond `node.shutdown_s`.
+    fn departure(config: &Self::Config) -> Duration;
     /// Opens its sockets.
     fn bind(config: Self::Config, deps: Deps) -> impl Future<Output = anyhow::Result<Self>>;
     /// Where gRPC listens.
@@ -30,12 +33,20 @@ pub(crate) trait Service: Send + Sized + 'static {
 
 macro_rules! service {
     ($role:ident, $library:ident) => {
+        service!($role, $library, |_| Duration::ZERO);
+    };
+    ($role:ident, $library:ident, $departure:expr) => {
         impl Service for $library::Bound {
             const ROLE: Role = Role::$role;
             type Config = $library::Config;
 
             fn node(config: &Self::Config) -> &NodeConfig {
                 &config.node
+            }
+
+            fn departure(config: &Self::Config) -> Duration {
+                let departure: fn(&Self::Config) -> Duration = $departure;
+                departure(config)
             }
 
             async fn bind(config: Self::Config, deps: Deps) -> anyhow::Result<Self> {
@@ -61,6 +72,6 @@ service!(Keeper, longline_keeper);
 service!(Saver, longline_saver);
 service!(Register, longline_register);
 service!(Coordinator, longline_coordinator);
-service!(Room, longline_room);
+service!(Room, longline_room, |config| config.drain.deadline());
 service!(Center, longline_center);
 service!(Dispatcher, longline_dispatcher);

@@ -1,6 +1,7 @@
 //! The room service: holds the devices' connections, pushes to them, and brings back what they acknowledge.
 
 mod config;
+mod drain;
 mod engine;
 pub mod link;
 mod links;
@@ -14,6 +15,7 @@ mod walk;
 mod window;
 
 pub use config::EngineConfig;
+pub use drain::DrainConfig;
 pub use engine::{Engine, StillRunning};
 pub use listeners::Listeners;
 pub use room::{Bound, Config, bind};

@@ -22,11 +22,13 @@
 //! - **Hints and commands** ([`ShardSender::deliver`], [`ShardSender::command`]) are bounded and refused when the queue is full. A
 //!   refused delivery sets the shard's overflow flag: all its binds are checked soon (D2).
 
+mod drain;
 mod message;
 mod queue;
 mod to_cluster;
 mod to_shard;
 
+pub use drain::{Drain, Guide, Way};
 pub use message::{Bound, Delivered, Identity, Inspection, Loaded, Message, Refusal, SlotSet};
 pub(crate) use queue::{CLUSTER_BATCH, ClusterSender, Taken};
 pub use queue::{ClusterReceiver, Overloaded, ShardInbox, ShardSender, cluster_channel, shard_queue};

@@ -68,6 +68,7 @@ numbers! {
     Counter dropped: "Transient messages dropped.",
     Counter unsendable: "Messages too large to be pushed.",
     Counter acks: "Messages acknowledged by devices.",
+    Counter sent_away: "Sessions asked to reconnect to another room.",
     Counter foreign_acks: "Acknowledgements of ids that were not pushed on that bind.",
     Counter failed_acks: "Acks that the saver did not confirm and that are repeated.",
     Counter stalls: "Binds that stalled since the device did not acknowledge in time.",

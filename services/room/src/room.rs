@@ -11,14 +11,13 @@ use longline_member::{Member, Options};
 use longline_pb::room::room_server::RoomServer;
 use longline_products::ProductTable;
 use longline_rpc::{MAX_MESSAGE, Peers, listen};
-use longline_types::{CloseReason, NodeState, Role};
+use longline_types::{NodeState, Role};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::link::Command;
-use crate::links::{self, Links};
+use crate::links::{self, Cause, Links};
 use crate::service::RoomService;
-use crate::{Engine, EngineConfig, Listeners};
+use crate::{DrainConfig, Engine, EngineConfig, Listeners};
 
 /// A room's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,8 +29,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// host:port under which devices reach `listen`, as the dispatcher tells them; default: the address it really listens on.
     pub public: Option<String>,
-    /// At an ordered stop, devices are asked to leave at random moments within this time; 0: they are closed at once.
-    pub drain_ms: u32,
+    /// How it is emptied.
+    pub drain: DrainConfig,
     /// How sessions are held.
     pub engine: EngineConfig,
 }
@@ -42,7 +41,7 @@ impl Default for Config {
             node: NodeConfig::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)),
             public: None,
-            drain_ms: 3_000,
+            drain: DrainConfig::default(),
             engine: EngineConfig::default(),
         }
     }
@@ -127,13 +126,12 @@ fn advertised(config: &Config, real: &[SocketAddr]) -> anyhow::Result<Vec<String
 
 /// A room at work.
 struct Running {
-    deps: Deps,
     member: Member,
     engine: Engine,
-    links: tokio::task::JoinHandle<()>,
+    links: Arc<Links>,
+    carrying: tokio::task::JoinHandle<()>,
     rpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
     stop_rpc: CancellationToken,
-    drain: Duration,
     deadline: Duration,
 }
 
@@ -147,7 +145,6 @@ impl Running {
         mut engine: Engine,
         rpc: tokio::net::TcpListener,
     ) -> Running {
-        let drain = Duration::from_millis(config.drain_ms.into());
         let deadline = Duration::from_secs(config.node.shutdown_s);
         let links = Links::new(links::Deps {
             member: member.clone(),
@@ -157,17 +154,19 @@ impl Running {
             registry: deps.registry.clone(),
             sessions: engine.session_count(),
             capacity: config.engine.max_sessions.into(),
-            drain,
+            health: deps.health.clone(),
+            idc: config.node.idc.clone(),
+            drain: config.drain,
         });
         let stop_rpc = CancellationToken::new();
         let service = RoomServer::new(RoomService::new(Arc::clone(&links), stop_rpc.clone()))
             .max_decoding_message_size(MAX_MESSAGE);
         let rpc =
             tokio::spawn(listen(rpc, tonic::service::Routes::new(service), stop_rpc.clone(), deadline / 4));
-        let links = tokio::spawn(links.run(engine.take_questions(), deadline / 4));
+        let carrying = tokio::spawn(links.clone().run(engine.take_questions(), deadline / 4));
         member.set_state(NodeState::Ready);
         deps.health.ready();
-        Running { deps: deps.clone(), member, engine, links, rpc, stop_rpc, drain, deadline }
+        Running { member, engine, links, carrying, rpc, stop_rpc, deadline }
     }
 
     /// Works until it is told to stop, or a part ends that should not have.
@@ -175,40 +174,27 @@ impl Running {
         let ended = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             reason = self.engine.failed() => Err(anyhow::anyhow!("a shard has ended: {reason}")),
-            _ = &mut self.links => Err(anyhow::anyhow!("the links have ended")),
+            _ = &mut self.carrying => Err(anyhow::anyhow!("the links have ended")),
             served = &mut self.rpc => Err(anyhow::anyhow!("gRPC has ended: {served:?}")),
         };
         self.stop().await;
         ended
     }
 
-    /// No new devices; those that are here are asked to go, spread out; what they have acknowledged still gets through; then
+    /// No new devices; those that are here are asked to go, one after the other; what they have acknowledged still gets through; then
     /// the room leaves the cluster.
     async fn stop(mut self) {
-        self.deps.health.not_ready("is stopping");
-        self.member.set_state(NodeState::Draining);
-        let within = self.drain.min(self.deadline / 2);
-        for shard in self.engine.shards() {
-            if shard.command(Command::Drain { within, reason: CloseReason::GoingAway }).is_err() {
-                tracing::warn!("a shard's queue is full; its devices are closed without notice");
-            }
+        if tokio::time::timeout(self.deadline / 4, self.links.departures.begin(Cause::Stop)).await.is_err() {
+            tracing::warn!("a shard's queue is full; its devices are closed without notice");
         }
-        let sessions = self.engine.session_count();
-        let left = tokio::time::timeout(within + Duration::from_millis(500), async {
-            while sessions() > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        if left.await.is_err() {
-            tracing::info!(sessions = sessions(), "sessions were still open when the time to leave was over");
-        }
+        self.links.departures.finished().await;
         if let Err(error) = self.engine.stop(self.deadline / 4).await {
             tracing::error!(%error, "a shard did not stop in time");
         }
-        if !self.links.is_finished()
-            && tokio::time::timeout(self.deadline / 4, &mut self.links).await.is_err()
+        if !self.carrying.is_finished()
+            && tokio::time::timeout(self.deadline / 4, &mut self.carrying).await.is_err()
         {
-            self.links.abort();
+            self.carrying.abort();
         }
         self.stop_rpc.cancel();
         if !self.rpc.is_finished() && tokio::time::timeout(self.deadline / 4, &mut self.rpc).await.is_err() {

@@ -111,6 +111,11 @@ impl Connection {
         matches!(self.phase, Phase::Open(_))
     }
 
+    /// A session of which nothing is under way.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        matches!(&self.phase, Phase::Open(session) if session.is_at_rest())
+    }
+
     pub(crate) fn socket_state(&self) -> SocketState {
         match &self.phase {
             Phase::Leaving(leaving) if leaving.gone => SocketState::Finished,

@@ -3,6 +3,7 @@
 //! [`core`] is the shard without sockets and clock; [`run`] is the loop around it.
 
 mod core;
+mod departure;
 mod paged;
 mod run;
 mod sockets;

@@ -414,29 +414,6 @@ fn a_product_may_ask_for_quicker_heartbeats() {
 }
 
 #[test]
-fn a_room_that_is_emptied_sends_its_sessions_away_then_closes_them() {
-    let room = Room::start(config());
-    let mut alice = room.device("alice");
-    let route = room.cluster.route("alice");
-    let within = Duration::from_millis(400);
-    room.command_all(|| Command::Drain { within, reason: CloseReason::GoingAway });
-    match alice.frame() {
-        Frame::Directive(client::Directive { what: Some(client::directive::What::Reconnect(r)) }) => {
-            assert_eq!(r.within_ms, 400);
-        }
-        other => panic!("{other:?}"),
-    }
-    let mut late = Device::connect(room.address);
-    assert_eq!(late.close_reason(), Some(CloseReason::GoingAway));
-    assert_eq!(alice.close_reason(), Some(CloseReason::GoingAway));
-    room.await_metric("longline_room_sessions", 0);
-    room.command_all(|| Command::Resume);
-    room.ask(|reply| Command::Kick { address: address("x"), route, detail: String::new(), reply });
-    room.device("alice").assert_served();
-    room.stop();
-}
-
-#[test]
 fn stopping_closes_every_session_and_takes_its_routes_back() {
     let room = Room::start(EngineConfig { shards: 2, ..config() });
     let mut devices: Vec<Device> = (0..20).map(|i| room.device(&format!("user-{i}"))).collect();

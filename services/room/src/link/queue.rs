@@ -135,6 +135,11 @@ impl ShardSender {
         self.put(ToShard::Command(Command::Stop), |queue| !queue.closed).ok();
     }
 
+    /// Whether the shard has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.lock().closed
+    }
+
     /// Sets the overflow flag: all binds of the shard are checked soon (D2).
     pub fn mark_overflowed(&self) {
         self.shared.overflowed.store(true, Ordering::Release);

@@ -1,11 +1,12 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use longline_pb::client;
-use longline_types::{Address, AddressKey, CloseReason, MessageId, Route, SessionId, Stamp};
+use longline_types::{Address, AddressKey, MessageId, Route, SessionId, Stamp};
 use tokio::sync::oneshot;
 
-use super::{BindId, Bound, Delivered, Failed, Identity, Inspection, Loaded, Message, Refusal, SlotSet};
+use super::{
+    BindId, Bound, Delivered, Drain, Failed, Identity, Inspection, Loaded, Message, Refusal, SlotSet,
+};
 use crate::walk::Walk;
 
 /// What comes to a shard through its queue, in order.
@@ -155,15 +156,9 @@ pub enum Command {
     },
     /// Check every bind soon (D2).
     CheckAll,
-    /// Take no new connections, ask all sessions to reconnect at a random moment within this time, then close those that are
-    /// left, with this reason (`GoingAway`, or `Isolated` by R4).
-    Drain {
-        /// How long the departure may take.
-        within: Duration,
-        /// Told with the CLOSE.
-        reason: CloseReason,
-    },
-    /// Accept again after a drain that was called off (the room found its way back into the cluster).
+    /// Take no new connections, ask all sessions to leave, then close those that are left. One that replaces another begins anew.
+    Drain(Drain),
+    /// Accept again after a drain that was called off; sessions that were asked already still go.
     Resume,
     /// Close everything and end the thread.
     Stop,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use longline_pb::register::{AddressKey, LookupRequest};
 use longline_rpc::methods::RegisterLookup;
 use longline_rpc::{PipelineOptions, Pipelines};
-use longline_types::{CloseReason, Role};
+use longline_types::Role;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::Links;
 use super::load::LoadMeter;
+use super::{Cause, Links};
 use crate::link::{Command, Identity};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -51,19 +51,7 @@ pub(crate) async fn follow(links: Arc<Links>, stop: CancellationToken) {
 async fn announce(links: &Links, identity: &longline_member::Identity) {
     tracing::info!(node = identity.number, incarnation = identity.incarnation, "the room has its place");
     let identity = Identity { node: identity.number, incarnation: identity.incarnation };
-    command_all(links, || Command::Identity(identity)).await;
-}
-
-/// A command to every shard, however full its queue is.
-async fn command_all(links: &Links, command: impl Fn() -> Command) {
-    for shard in links.answers.shards() {
-        while shard.command(command()).is_err() {
-            if links.tasks.is_closed() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
+    links.departures.command_all(|| Command::Identity(identity)).await;
 }
 
 /// Whether neither keeper nor any register can be reached. Silence of the keeper alone closes nothing.
@@ -84,7 +72,7 @@ impl Isolation {
             self.since = None;
             if std::mem::take(&mut self.told) {
                 tracing::info!("the room has found its way back into the cluster");
-                command_all(links, || Command::Resume).await;
+                links.departures.end(Cause::Isolation).await;
             }
             return;
         }
@@ -94,8 +82,7 @@ impl Isolation {
         }
         tracing::error!("neither a keeper nor a register answers: clients are told to go elsewhere");
         self.told = true;
-        let within = links.drain;
-        command_all(links, || Command::Drain { within, reason: CloseReason::Isolated }).await;
+        links.departures.begin(Cause::Isolation).await;
     }
 
     async fn reaches_a_register(&self, links: &Links) -> bool {

@@ -9,6 +9,7 @@ pub(crate) struct Metrics {
     pub(crate) refills: IntCounter,
     pub(crate) presence_lost: IntCounter,
     pub(crate) incarnations: IntCounter,
+    pub(crate) draining: IntGauge,
 }
 
 impl Metrics {
@@ -48,6 +49,13 @@ impl Metrics {
                 registry,
                 "longline_room_incarnations_total",
                 "Times the room had to join anew after a lost lease.",
+            ),
+            draining: register(
+                registry,
+                IntGauge::new(
+                    "longline_room_draining",
+                    "1 while the room is emptied or kept empty: it stops, is drained, or is isolated.",
+                ),
             ),
         }
     }

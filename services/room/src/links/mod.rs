@@ -5,6 +5,7 @@
 
 mod answers;
 mod bind;
+mod departures;
 mod dispatch;
 mod identity;
 mod inbox;
@@ -14,11 +15,13 @@ mod load;
 mod metrics;
 mod refill;
 mod routes;
+mod signpost;
 mod uplink;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use longline_boot::Health;
 use longline_member::Member;
 use longline_products::ProductTable;
 use longline_rpc::methods::{
@@ -29,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::answers::Answers;
+pub(crate) use self::departures::Cause;
+use self::departures::{Departures, Parts};
 use self::lane::Lane;
 use self::line::Line;
 use self::load::CountSessions;
@@ -36,6 +41,8 @@ use self::metrics::Metrics;
 use self::refill::Refills;
 use self::routes::Routes;
 pub(crate) use self::routes::displace_here;
+use self::signpost::Signpost;
+use crate::DrainConfig;
 use crate::link::{ClusterReceiver, ShardSender};
 
 /// Acks, checks and presence wait this long for company: a batch of one costs ten times as much per item.
@@ -53,8 +60,10 @@ pub(crate) struct Deps {
     pub(crate) sessions: CountSessions,
     /// Most sessions of the room.
     pub(crate) capacity: u64,
-    /// How long clients get to leave a room that has lost its cluster.
-    pub(crate) drain: Duration,
+    pub(crate) health: Health,
+    /// The room's data centre.
+    pub(crate) idc: String,
+    pub(crate) drain: DrainConfig,
 }
 
 /// Everything the lanes share.
@@ -67,6 +76,7 @@ pub(crate) struct Links {
     pub(crate) routes: Routes,
     pub(crate) refills: Refills,
     pub(crate) tasks: TaskTracker,
+    pub(crate) departures: Departures,
     change: Pipelines<RegisterChange>,
     load: Pipelines<SaverLoad>,
     check: Pipelines<SaverCheck>,
@@ -80,16 +90,24 @@ pub(crate) struct Links {
     presences: Lane,
     sessions: CountSessions,
     capacity: u64,
-    drain: Duration,
 }
 
 impl Links {
     /// Links for these shards; they do nothing before [`Links::run`].
     pub(crate) fn new(deps: Deps) -> Arc<Links> {
-        let Deps { member, peers, products, shards, registry, sessions, capacity, drain } = deps;
+        let Deps { member, peers, products, shards, registry, sessions, capacity, health, idc, drain } = deps;
         let waiting = PipelineOptions { when_full: WhenFull::Wait, ..PipelineOptions::default() };
         let lingering = PipelineOptions { linger: LINGER, ..waiting };
         let metrics = Metrics::new(&registry);
+        let departures = Departures::new(Parts {
+            config: drain,
+            member: member.clone(),
+            health,
+            signpost: Arc::new(Signpost::new(member.clone(), idc)),
+            shards: shards.clone(),
+            sessions: sessions.clone(),
+            gauge: metrics.draining.clone(),
+        });
         let lane = |name| Lane::new(name, &metrics);
         Arc::new(Links {
             change: peers.pipelines(waiting),
@@ -107,13 +125,13 @@ impl Links {
             refills: Refills::new(shards.len()),
             answers: Answers::new(shards),
             tasks: TaskTracker::new(),
+            departures,
             member,
             peers,
             products,
             metrics,
             sessions,
             capacity,
-            drain,
         })
     }
 

@@ -61,6 +61,11 @@ impl Flight {
         self.written
     }
 
+    /// Whether nothing in it is waited for: what the device does not acknowledge in time is not.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        (self.written == 0 || self.is_stalled()) && self.unconfirmed() == 0
+    }
+
     /// Messages acknowledged and not confirmed.
     pub(crate) fn unconfirmed(&self) -> usize {
         self.entries.iter().filter(|e| matches!(e.state, State::Asked | State::Refused)).count()
@@ -219,6 +224,18 @@ mod tests {
         assert!(flight.confirm(MessageId(2)).is_none(), "nobody asked");
         assert!(flight.confirm(MessageId(1)).is_some());
         assert_eq!(flight.except(), [MessageId(2)]);
+    }
+
+    #[test]
+    fn it_is_at_rest_when_nothing_is_waited_for() {
+        let mut flight = flight(&[1, 2]);
+        assert!(!flight.is_at_rest(), "not acknowledged");
+        flight.acknowledge(MessageId(1));
+        flight.check_timeout(1_000, 100, 10_000);
+        assert!(!flight.is_at_rest(), "not confirmed");
+        flight.confirm(MessageId(1));
+        assert!(flight.is_at_rest(), "a device that does not acknowledge is not waited for");
+        assert!(Flight::default().is_at_rest());
     }
 
     #[test]

@@ -7,10 +7,15 @@ use super::bind::{Bind, Inbox, Standing};
 use super::binds::Binds;
 use super::budget::FrameBudget;
 use super::ending::Ending;
+use super::flight::Flight;
 use super::greeting::{Introduction, Profile};
 use super::heartbeat::Wish;
 use super::turn::Turn;
-use crate::link::{BindId, Identity, Inspection, PresenceChange, ToCluster};
+use crate::link::{BindId, Guide, Identity, Inspection, PresenceChange, ToCluster, Way};
+
+/// A device that is sent away goes at a random moment within this time: the room asks them one after the other, and this only
+/// parts those of one turn.
+const GO_WITHIN_MS: u32 = 100;
 
 /// The state of one session, without I/O. Its events are in the modules beside this one:
 /// [`frames`](super::frames) from the device, [`standing`](super::standing) with the register, [`pushing`](super::pushing) and
@@ -166,10 +171,21 @@ impl Session {
         })
     }
 
-    /// Asks the device to reconnect elsewhere at a random moment within this time.
-    pub(crate) fn send_away(&mut self, within_ms: u32, t: &mut Turn<'_>) {
-        let reconnect = client::Reconnect { within_ms, ..client::Reconnect::default() };
+    /// Asks the device to go elsewhere. One that waits for its WELCOME gets it first.
+    pub(crate) fn send_away(&mut self, guide: &dyn Guide, t: &mut Turn<'_>) -> Result<(), Ending> {
+        self.welcome(t)?;
+        let held: Vec<&Address> = self.binds.iter().filter(|b| !b.is_new()).map(|b| &b.address).collect();
+        let Way { endpoints, ticket } = guide.way(self.device, &held);
+        let reconnect = client::Reconnect { endpoints, within_ms: GO_WITHIN_MS, ticket };
         t.send(&client::Directive { what: Some(client::directive::What::Reconnect(reconnect)) });
+        t.env.counters.sent_away.add(1);
+        Ok(())
+    }
+
+    /// Whether nothing is under way that a device or the cluster would have to repeat if the session ended now: a message that the
+    /// device may yet acknowledge, an acknowledgement that the saver has not confirmed, an uplink without its answer.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.uplinks.is_none() && self.binds.iter().filter_map(|b| b.flight()).all(Flight::is_at_rest)
     }
 }
 

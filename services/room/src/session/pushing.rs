@@ -29,7 +29,9 @@ impl Session {
             }
             Class::Transient => Delivered::Dropped,
             Class::Durable if bind.flight().is_some_and(|f| f.holds(message.id)) => Delivered::Pushed,
-            Class::Durable if welcomed && bind.is_open() && t.fits(wire_bytes(message)) => {
+            Class::Durable
+                if welcomed && bind.is_open() && !t.env.settling && t.fits(wire_bytes(message)) =>
+            {
                 push(bind, &mut self.budget, message, redelivered(message.redelivered), t);
                 Delivered::Pushed
             }
@@ -44,7 +46,7 @@ impl Session {
     /// Says whether there was any.
     pub(crate) fn walk(&mut self, walk: &Walk, t: &mut Turn<'_>) -> bool {
         let mut any = false;
-        let welcomed = self.opening.is_none();
+        let welcomed = self.opening.is_none() && !t.env.settling;
         let of_product = |b: &&mut Bind| b.address.product == walk.product && !b.is_new();
         for bind in self.binds.iter_mut().filter(of_product) {
             // An older one than the last may be acknowledged already: only a load can tell.

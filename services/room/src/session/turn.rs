@@ -50,6 +50,8 @@ pub(crate) struct Env {
     pub(crate) congested: bool,
     /// The sessions are being sent away, for this reason.
     pub(crate) draining: Option<CloseReason>,
+    /// Nothing more is pushed: what is under way is to come to its end before the sessions are closed.
+    pub(crate) settling: bool,
     /// Since when the shard has run without a long pause: silence before is not the devices'.
     pub(crate) awake_since: u64,
     pub(crate) broadcasts: Broadcasts,
@@ -71,6 +73,7 @@ impl Env {
             uplink_bytes: 0,
             congested: false,
             draining: None,
+            settling: false,
             awake_since: 0,
             broadcasts: Broadcasts::default(),
             pool: Pool::default(),

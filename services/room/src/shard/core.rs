@@ -1,6 +1,7 @@
 //! A shard without sockets and clock: its sessions, timers and queues. Both are passed in, so all of it can be tested.
 
 mod inbound;
+mod leaving;
 mod sweeping;
 
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use longline_types::{CloseReason, Route, SessionId};
 
+use super::departure::Departure;
 use super::paged::Slab;
-use super::sweep::{Job, Pace, Sweeps};
+use super::sweep::{Pace, Sweeps};
 use super::wheel::Wheel;
 use crate::EngineConfig;
 use crate::link::{CLUSTER_BATCH, ClusterSender};
@@ -31,8 +33,8 @@ pub(crate) struct Core {
     fired: Vec<u32>,
     /// Connections of the whole room.
     room: Arc<AtomicU64>,
-    /// Who is left then is closed.
-    drained_at: Option<(u64, CloseReason)>,
+    /// The shard is being emptied, or is empty and takes nobody.
+    departure: Option<Departure>,
     stopping: bool,
 }
 
@@ -53,7 +55,7 @@ impl Core {
             listed: Vec::new(),
             fired: Vec::new(),
             room,
-            drained_at: None,
+            departure: None,
             stopping: false,
         }
     }
@@ -151,9 +153,8 @@ impl Core {
     fn stop(&mut self, now: Now) {
         self.stopping = true;
         self.env.draining.get_or_insert(CloseReason::GoingAway);
-        let ending = turned_away(&self.env);
         for index in 0..self.connections.places() {
-            self.connection_event(index, now, |connection, env| connection.end(&ending, now, env));
+            self.close(index, false, now);
         }
     }
 
@@ -163,16 +164,16 @@ impl Core {
         let counters = Arc::clone(&self.env.counters);
         counters.turns.add(1);
         self.run_timers(now);
-        if let Some((_, reason)) = self.drained_at.take_if(|(at, _)| *at <= now.ms) {
-            self.begin(Job::Close { reason }, now);
-        }
         let pace = self.run_sweeps(now);
+        // After those who are asked now, so that nothing is begun between the last of them and what follows.
+        let leaves = self.run_departure(now);
         self.run_loads(now);
         counters.output_bytes.set(self.env.output_bytes as u64);
         counters.load_line.set(self.env.load_line.len() as u64);
         match pace {
             Pace::Busy => 0,
             Pace::Waiting => 10,
+            Pace::Idle if leaves => 10,
             Pace::Idle => self.wheel.quiet_ms(now.ms, 16),
         }
     }
@@ -219,7 +220,10 @@ impl Core {
     }
 
     fn may_load(&self) -> bool {
-        !self.env.congested && !self.env.load_line.is_empty() && self.env.loads.has_space()
+        !self.env.congested
+            && !self.env.settling
+            && !self.env.load_line.is_empty()
+            && self.env.loads.has_space()
     }
 
     fn run_loads(&mut self, now: Now) {

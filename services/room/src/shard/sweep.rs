@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use longline_types::CloseReason;
-
-use crate::link::SlotSet;
+use crate::link::{Guide, SlotSet};
 use crate::walk::Walk;
 
 /// Connections that all sweeps together look at in one turn.
 const SLICE: u32 = 256;
+/// Seconds of its rate that a sweep may make up for after a pause.
+const CATCH_UP_S: f64 = 0.25;
 
 /// What is done to each session.
 pub(crate) enum Job {
@@ -21,10 +21,10 @@ pub(crate) enum Job {
     Refill { refill: u64, slots: Arc<SlotSet> },
     /// Show it a broadcast.
     Walk(Arc<Walk>),
-    /// Ask it to reconnect within this time.
-    SendAway { within_ms: u32 },
-    /// Close it.
-    Close { reason: CloseReason },
+    /// Ask it to leave: so many sessions a second.
+    SendAway { rate: f64, guide: Arc<dyn Guide> },
+    /// Close it, but if only `rested` ones are meant not while something of it is under way.
+    Close { rested: bool },
 }
 
 impl Job {
@@ -39,22 +39,27 @@ pub(crate) struct Sweep {
     pub(crate) job: Job,
     next: u32,
     end: u32,
-    begun_ms: u64,
-    done: u64,
+    /// Sessions that the rate allows now.
+    credit: f64,
+    credited_ms: u64,
 }
 
 impl Sweep {
     fn rate(&self) -> Option<f64> {
         match &self.job {
             Job::Walk(walk) => walk.rate_per_shard,
+            Job::SendAway { rate, .. } => Some(*rate),
             _ => None,
         }
     }
 
     /// Sessions that may be served now; none: as many as there are.
-    fn allowance(&self, now_ms: u64) -> Option<u64> {
-        let seconds = now_ms.saturating_sub(self.begun_ms) as f64 / 1000.0;
-        self.rate().map(|rate| ((rate * seconds) as u64 + 1).saturating_sub(self.done))
+    fn allowance(&mut self, now_ms: u64) -> Option<u64> {
+        let rate = self.rate()?;
+        let seconds = now_ms.saturating_sub(self.credited_ms) as f64 / 1000.0;
+        self.credited_ms = now_ms;
+        self.credit = (self.credit + rate * seconds).min((rate * CATCH_UP_S).max(1.0));
+        Some(self.credit as u64)
     }
 }
 
@@ -73,10 +78,10 @@ impl Sweeps {
             Job::SendAway { .. } | Job::Close { .. } => self.call_off_leaving(),
             Job::Refill { .. } | Job::Walk(_) => {}
         }
-        self.queue.push_back(Sweep { job, next: 0, end, begun_ms: now_ms, done: 0 });
+        self.queue.push_back(Sweep { job, next: 0, end, credit: 1.0, credited_ms: now_ms });
     }
 
-    /// Nobody is sent away any more.
+    /// Nobody is sent away or closed any more.
     pub(crate) fn call_off_leaving(&mut self) {
         self.cancel(|job| matches!(job, Job::SendAway { .. } | Job::Close { .. }));
     }
@@ -108,7 +113,7 @@ impl Sweeps {
                 left -= 1;
                 if counts {
                     allowance -= 1;
-                    sweep.done += 1;
+                    sweep.credit -= 1.0;
                 }
             }
             if sweep.next >= sweep.end {
@@ -188,6 +193,32 @@ mod tests {
         sweeps.begin(Job::Check, 100, 0);
         let (visited, finished, pace) = run(&mut sweeps, 0);
         assert_eq!((visited.len(), finished, pace), (100, 1, Pace::Idle));
+    }
+
+    #[test]
+    fn a_rate_is_kept_whatever_the_turns_and_pauses_are() {
+        let mut sweeps = Sweeps::default();
+        let guide = Arc::new(Nowhere);
+        sweeps.begin(Job::SendAway { rate: 100.0, guide }, 10_000, 0);
+        let mut in_second = |from: u64, steps: &[u64]| {
+            let times = steps.iter().scan(from, |at, step| Some(std::mem::replace(at, *at + step)));
+            times.map(|at| run(&mut sweeps, at).0.len()).sum::<usize>()
+        };
+        let first = in_second(0, &[10; 100]);
+        assert!((98..=101).contains(&first), "{first}");
+        let uneven = in_second(1_000, &[3; 333]);
+        assert!((98..=101).contains(&uneven), "{uneven}");
+        let paused = in_second(9_000, &[1_000]);
+        assert!(paused <= 25, "a pause is made up for by a quarter of a second: {paused}");
+    }
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Guide for Nowhere {
+        fn way(&self, _: longline_types::Device, _: &[&longline_types::Address]) -> crate::link::Way {
+            crate::link::Way::default()
+        }
     }
 
     #[test]

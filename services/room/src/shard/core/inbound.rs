@@ -118,17 +118,8 @@ impl Core {
             }
             Command::Refill { refill, slots } => self.begin(Job::Refill { refill, slots }, now),
             Command::CheckAll => self.begin(Job::Check, now),
-            Command::Drain { within, reason } => {
-                let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
-                self.env.draining = Some(reason);
-                self.drained_at = Some((now.ms + u64::from(within_ms), reason));
-                self.begin(Job::SendAway { within_ms }, now);
-            }
-            Command::Resume => {
-                self.env.draining = None;
-                self.drained_at = None;
-                self.sweeps.call_off_leaving();
-            }
+            Command::Drain(drain) => self.drain(drain, now),
+            Command::Resume => self.resume(),
             Command::Stop => self.stop(now),
         }
     }

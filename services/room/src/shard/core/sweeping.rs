@@ -2,7 +2,7 @@
 
 use super::Core;
 use crate::link::ToCluster;
-use crate::session::{Ending, Now};
+use crate::session::Now;
 use crate::shard::sweep::{Job, Pace};
 
 impl Core {
@@ -25,7 +25,8 @@ impl Core {
                 Job::Refill { refill, .. } => {
                     self.env.questions.push_back(ToCluster::Refilled { shard, refill });
                 }
-                Job::Check | Job::Renew | Job::SendAway { .. } | Job::Close { .. } => {}
+                Job::SendAway { .. } => self.all_asked(now),
+                Job::Check | Job::Renew | Job::Close { .. } => {}
             }
         }
         self.sweeps = sweeps;
@@ -35,10 +36,8 @@ impl Core {
     /// One session's part of a sweep; whether it counts for the sweep's rate.
     fn visit(&mut self, job: &Job, index: u32, now: Now) -> bool {
         let soon_ms = self.env.config.check_soon_ms;
-        if let Job::Close { reason } = job {
-            let ending = Ending::new(*reason, "this room is being emptied");
-            self.connection_event(index, now, |connection, env| connection.end(&ending, now, env));
-            return true;
+        if let Job::Close { rested } = job {
+            return self.close(index, *rested, now);
         }
         let counts = self.connection_event(index, now, |connection, env| {
             connection.with_session(now, env, |session, t| {
@@ -53,7 +52,7 @@ impl Core {
                         }
                     }
                     Job::Walk(walk) => return Ok(session.walk(walk, t)),
-                    Job::SendAway { within_ms } => session.send_away(*within_ms, t),
+                    Job::SendAway { guide, .. } => session.send_away(&**guide, t)?,
                     Job::Close { .. } => {}
                 }
                 Ok(true)

@@ -1,4 +1,7 @@
-//! Which rooms, in which order: pure, the same on every dispatcher that knows the same.
+//! Which rooms a user is to try, in which order: pure, the same for everybody who knows the same view.
+//!
+//! Dispatchers answer with it, and a room that sends its sessions away names the rooms that the dispatchers would, so that a user
+//! who was moved is found where everybody expects it.
 
 use std::cmp::Ordering;
 
@@ -6,7 +9,7 @@ use longline_types::Load;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Rooms in one answer.
-pub(crate) const GROUP: usize = 3;
+pub const GROUP: usize = 3;
 /// Rooms of one IDC before one of another.
 const RUN: usize = 2;
 /// The preferred IDC changes after so many groups that were of no use.
@@ -14,21 +17,21 @@ const ATTEMPTS_PER_IDC: u32 = 2;
 
 /// A room that takes sessions.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Candidate<'a> {
+pub struct Candidate<'a> {
     /// Its lasting name: the same after a restart, so that its users come back to it.
-    pub(crate) name: &'a str,
-    /// What the client is told.
-    pub(crate) endpoint: &'a str,
-    /// Whether it stands in the dispatcher's own IDC.
-    pub(crate) local: bool,
+    pub name: &'a str,
+    /// What the client is told, host:port.
+    pub endpoint: &'a str,
+    /// Whether it stands in the IDC of who chooses.
+    pub local: bool,
     /// Its share of users, against the others' weights. More than 0.
-    pub(crate) weight: f64,
+    pub weight: f64,
     /// This very client could not use it.
-    pub(crate) failed: bool,
+    pub failed: bool,
 }
 
 /// The weight by load: full until half of the capacity is used, then in few steps down, so that a change of load moves few users.
-pub(crate) fn weight_by_load(load: Load) -> f64 {
+pub fn weight_by_load(load: Load) -> f64 {
     let used = if load.capacity == 0 { 0.0 } else { load.sessions as f64 / load.capacity as f64 };
     match used {
         used if used < 0.5 => 1.0,
@@ -39,9 +42,9 @@ pub(crate) fn weight_by_load(load: Load) -> f64 {
     }
 }
 
-/// The spread group for a user, best first: two of the dispatcher's IDC and one of another. Each failed attempt goes on to the next
+/// The spread group for a user, best first: two of the own IDC and one of another. Each failed attempt goes on to the next
 /// rooms, and every second one prefers the other IDCs. What the client could not use comes last.
-pub(crate) fn group<'a>(candidates: Vec<Candidate<'a>>, key: u64, attempt: u32) -> Vec<&'a str> {
+pub fn group<'a>(candidates: Vec<Candidate<'a>>, key: u64, attempt: u32) -> Vec<&'a str> {
     let (local, remote): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|c| c.local);
     let (local, remote) = (ranked(local, key), ranked(remote, key));
     let prefers_local = (attempt / ATTEMPTS_PER_IDC).is_multiple_of(2);
