@@ -44,11 +44,13 @@ pub enum CloseReason {
     Kicked = 2009,
     /// More frames than a device has reason to send.
     TooManyFrames = 2010,
+    /// The bytes break the rules of TLS, WebSocket or Noise.
+    BadTransport = 2011,
 }
 
 impl CloseReason {
     /// Every reason, by number.
-    pub const ALL: [CloseReason; 19] = [
+    pub const ALL: [CloseReason; 20] = [
         CloseReason::GoingAway,
         CloseReason::Overloaded,
         CloseReason::HeartbeatTimeout,
@@ -68,6 +70,7 @@ impl CloseReason {
         CloseReason::Displaced,
         CloseReason::Kicked,
         CloseReason::TooManyFrames,
+        CloseReason::BadTransport,
     ];
 
     /// Its number on the wire.
@@ -107,6 +110,7 @@ impl CloseReason {
             CloseReason::Displaced => "displaced",
             CloseReason::Kicked => "kicked",
             CloseReason::TooManyFrames => "too_many_frames",
+            CloseReason::BadTransport => "bad_transport",
         }
     }
 }

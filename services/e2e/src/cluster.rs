@@ -236,7 +236,7 @@ async fn register(name: &str, keeper: &str) -> anyhow::Result<Node> {
 
 async fn room(name: &str, keeper: &str, mut config: longline_room::Config) -> anyhow::Result<Node> {
     config.node = node(name, keeper);
-    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
     launch!(longline_room, config).await
 }
 

@@ -12,6 +12,8 @@ pub struct EngineConfig {
     pub max_unauthenticated: u32,
     /// A connection that has not sent a whole HELLO by then is closed (1003).
     pub handshake_ms: u32,
+    /// TLS and Noise handshakes that a shard begins in one turn; the others wait for the next, within `handshake_ms`.
+    pub handshakes_per_turn: u16,
     /// WELCOME waits this long for the binds of HELLO to be decided; those that are not are told by BOUND.
     pub welcome_wait_ms: u32,
     /// Longest HELLO. It holds up to 16 tokens.
@@ -77,6 +79,7 @@ impl Default for EngineConfig {
             max_sessions: 1_000_000,
             max_unauthenticated: 10_000,
             handshake_ms: 10_000,
+            handshakes_per_turn: 4,
             welcome_wait_ms: 3_000,
             hello_bytes: 80 * 1024,
             output_bytes: 256 * 1024,

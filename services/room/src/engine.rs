@@ -13,6 +13,7 @@ use prometheus::Registry;
 use tokio::sync::mpsc;
 
 use crate::EngineConfig;
+use crate::Transports;
 use crate::link::{ClusterReceiver, ShardSender, cluster_channel, shard_queue};
 use crate::listeners::Listeners;
 use crate::metrics::{Counters, Exporter};
@@ -39,7 +40,20 @@ impl Engine {
     /// # Errors
     /// If the system gives no poll or thread, or the metrics are registered already.
     pub fn start(config: EngineConfig, listeners: Listeners, registry: &Registry) -> anyhow::Result<Engine> {
-        let addresses = listeners.addresses();
+        Engine::start_with(config, Transports::default(), listeners, registry)
+    }
+
+    /// The same, with these transports on each port.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_with(
+        config: EngineConfig,
+        transports: Transports,
+        listeners: Listeners,
+        registry: &Registry,
+    ) -> anyhow::Result<Engine> {
+        let addresses = listeners.addresses().to_vec();
         let (links, questions) = cluster_channel(config.cluster_batches.max(1) as usize);
         let (ends, ended) = mpsc::channel(listeners.sockets.len().max(1));
         let room = Arc::new(AtomicU64::new(0));
@@ -51,7 +65,7 @@ impl Engine {
             questions: Some(questions),
             ended,
         };
-        for (number, listener) in listeners.sockets.into_iter().enumerate() {
+        for (number, sockets) in listeners.sockets.into_iter().enumerate() {
             let number = u8::try_from(number)?;
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKER)?;
@@ -62,10 +76,11 @@ impl Engine {
             let (sender, inbox) = shard_queue(config.queue_items as usize, config.queue_bytes as usize, wake);
             let counters = Arc::new(Counters::default());
             let seed = 0x9e37_79b9_7f4a_7c15 ^ longline_types::now_ms() << 8 ^ u64::from(number);
-            let core = Core::new(number, config.clone(), Arc::clone(&counters), Arc::clone(&room), seed);
+            let mut core = Core::new(number, config.clone(), Arc::clone(&counters), Arc::clone(&room), seed);
+            core.speak(transports.clone());
             let wiring = Wiring {
                 poll,
-                listener: mio::net::TcpListener::from_std(listener),
+                listeners: sockets.into_iter().map(mio::net::TcpListener::from_std).collect(),
                 inbox,
                 links: links.clone(),
                 counters: Arc::clone(&counters),

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use longline_types::CloseReason;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGauge, Opts};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts};
+
+use crate::transport::TransportKind;
 
 /// A number that one thread changes and others read.
 #[derive(Default, Debug)]
@@ -37,6 +39,7 @@ macro_rules! numbers {
         pub(crate) struct Counters {
             $( #[doc = $help] pub(crate) $name: Number, )*
             closes: [Number; CloseReason::ALL.len()],
+            transports: [Number; TransportKind::ALL.len()],
         }
 
         const NUMBERS: &[(Kind, &str, &str, fn(&Counters) -> &Number)] =
@@ -78,6 +81,9 @@ numbers! {
     Counter found_waiting: "Checks that found something waiting.",
     Counter overflows: "Times that a shard's queue was full; all its binds are checked then.",
     Counter uplinks: "Uplinks handed to the cluster.",
+    Counter tls_full: "TLS handshakes that began a new session.",
+    Counter tls_resumed: "TLS handshakes that resumed a session.",
+    Counter tls_failed: "TLS handshakes that failed.",
     Counter received_bytes: "Bytes read from devices.",
     Counter sent_bytes: "Bytes written to devices.",
     Counter queue_items: "Answers, deliveries and commands taken from the shards' queues, in batches.",
@@ -90,6 +96,13 @@ impl Counters {
         if let Some(place) = CloseReason::ALL.iter().position(|r| *r == reason) {
             self.closes[place].add(1);
         }
+    }
+}
+
+impl Counters {
+    /// Sessions now that came this way.
+    pub(crate) fn transport(&self, kind: TransportKind) -> &Number {
+        &self.transports[kind as usize]
     }
 }
 
@@ -106,8 +119,8 @@ impl Exporter {
         for (kind, name, help, _) in NUMBERS {
             descriptions.push(Desc::new(full_name(*kind, name), (*help).into(), vec![], Default::default())?);
         }
-        let closes = exporter.closes();
-        descriptions.extend(closes.desc().into_iter().cloned());
+        let (closes, transports) = (exporter.closes(), exporter.transports());
+        descriptions.extend(closes.desc().into_iter().chain(transports.desc()).cloned());
         exporter.descriptions = descriptions;
         Ok(exporter)
     }
@@ -121,6 +134,17 @@ impl Exporter {
         }
         closes
     }
+
+    fn transports(&self) -> IntGaugeVec {
+        let options =
+            Opts::new("longline_room_transport_sessions", "Sessions now, by how they are connected.");
+        let sessions = IntGaugeVec::new(options, &["transport"]).expect("the name and the label are valid");
+        for kind in TransportKind::ALL {
+            let count: u64 = self.shards.iter().map(|s| s.transport(kind).read()).sum();
+            sessions.with_label_values(&[kind.name()]).set(count as i64);
+        }
+        sessions
+    }
 }
 
 impl Collector for Exporter {
@@ -130,6 +154,7 @@ impl Collector for Exporter {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = self.closes().collect();
+        families.extend(self.transports().collect());
         for (kind, name, help, number) in NUMBERS {
             let sum: u64 = self.shards.iter().map(|s| number(s).read()).sum();
             families.extend(family(*kind, name, help, sum));

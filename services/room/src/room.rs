@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::links::{self, Cause, Links};
+use crate::list::one_or_more;
 use crate::service::RoomService;
-use crate::{DrainConfig, Engine, EngineConfig, Listeners};
+use crate::{Certificates, DrainConfig, Engine, EngineConfig, Listeners, TlsConfig, Transports};
 
 /// A room's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,10 +26,15 @@ use crate::{DrainConfig, Engine, EngineConfig, Listeners};
 pub struct Config {
     /// Who this node is.
     pub node: NodeConfig,
-    /// Where devices connect; port 0: a free one.
-    pub listen: SocketAddr,
-    /// host:port under which devices reach `listen`, as the dispatcher tells them; default: the address it really listens on.
-    pub public: Option<String>,
+    /// Where devices connect, one address or a list; port 0: a free one. Each speaks every transport.
+    #[serde(deserialize_with = "one_or_more")]
+    pub listen: Vec<SocketAddr>,
+    /// host:port under which devices reach `listen`, as the dispatcher tells them, one or a list; none: the addresses it really
+    /// listens on.
+    #[serde(deserialize_with = "one_or_more")]
+    pub public: Vec<String>,
+    /// Offers TLS.
+    pub tls: Option<TlsConfig>,
     /// How it is emptied.
     pub drain: DrainConfig,
     /// How sessions are held.
@@ -39,8 +45,9 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             node: NodeConfig::default(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)),
-            public: None,
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))],
+            public: Vec::new(),
+            tls: None,
             drain: DrainConfig::default(),
             engine: EngineConfig::default(),
         }
@@ -52,9 +59,11 @@ pub async fn bind(config: Config, deps: Deps) -> anyhow::Result<Bound> {
     let rpc = tokio::net::TcpListener::bind(config.node.rpc)
         .await
         .with_context(|| format!("cannot listen on {} (node.rpc)", config.node.rpc))?;
-    let devices = Listeners::bind(config.listen, &config.engine)
-        .with_context(|| format!("cannot listen on {} (listen)", config.listen))?;
-    Ok(Bound { rpc_address: rpc.local_addr()?, public: devices.addresses(), rpc, devices, config, deps })
+    let certificates = config.tls.clone().map(Certificates::open).transpose().context("[tls]")?;
+    let devices =
+        Listeners::bind(&config.listen, &config.engine).context("cannot listen for devices (listen)")?;
+    let (rpc_address, public) = (rpc.local_addr()?, devices.addresses().to_vec());
+    Ok(Bound { rpc_address, public, rpc, devices, certificates, config, deps })
 }
 
 /// A room with open sockets.
@@ -64,6 +73,7 @@ pub struct Bound {
     rpc: tokio::net::TcpListener,
     rpc_address: SocketAddr,
     devices: Listeners,
+    certificates: Option<Arc<Certificates>>,
     public: Vec<SocketAddr>,
 }
 
@@ -80,7 +90,7 @@ impl Bound {
 
     /// Joins the cluster, serves devices until `shutdown`, then lets them go.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Bound { config, deps, rpc, rpc_address, devices, public } = self;
+        let Bound { config, deps, rpc, rpc_address, devices, certificates, public } = self;
         deps.health.not_ready("waits for the keeper");
         let options = Options {
             role: Role::Room,
@@ -105,22 +115,27 @@ impl Bound {
                 anyhow::ensure!(ready, "the table of products has ended");
             }
         }
-        let engine = Engine::start(config.engine.clone(), devices, &deps.registry)?;
+        let mut transports = Transports::default();
+        if let Some(certificates) = certificates {
+            Arc::clone(&certificates).watch(&deps.registry, shutdown.clone())?;
+            transports = transports.with_tls(certificates);
+        }
+        let engine = Engine::start_with(config.engine.clone(), transports, devices, &deps.registry)?;
         let running = Running::start(&config, &deps, member, peers, products, engine, rpc);
         running.until(shutdown).await
     }
 }
 
-/// What devices are told: the configured address, else the real ones.
+/// What devices are told: the configured addresses, else the real ones.
 fn advertised(config: &Config, real: &[SocketAddr]) -> anyhow::Result<Vec<String>> {
-    if let Some(public) = &config.public {
-        return Ok(vec![public.clone()]);
+    if !config.public.is_empty() {
+        return Ok(config.public.clone());
     }
-    anyhow::ensure!(
-        real.iter().all(|address| !address.ip().is_unspecified()),
-        "devices cannot connect to {}: set `public` to the host:port under which they reach this room",
-        config.listen
-    );
+    if let Some(wildcard) = real.iter().find(|address| address.ip().is_unspecified()) {
+        anyhow::bail!(
+            "devices cannot connect to {wildcard}: set `public` to the host:port under which they reach this room"
+        );
+    }
     Ok(real.iter().map(ToString::to_string).collect())
 }
 

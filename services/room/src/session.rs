@@ -15,6 +15,7 @@ mod greeting;
 mod heartbeat;
 mod input;
 mod jitter;
+mod layers;
 mod loading;
 mod open;
 mod output;
@@ -34,6 +35,8 @@ use longline_wire::{Limits, decode};
 use greeting::Greeting;
 use input::Input;
 
+use crate::transport::Transport;
+
 /// Bytes that a leaving connection may still send before it is cut.
 const MOST_IGNORED: usize = 256 * 1024;
 
@@ -43,6 +46,8 @@ pub(crate) struct Connection {
     phase: Phase,
     input: Input,
     output: Output,
+    /// None for plain Longline TCP.
+    transport: Option<Box<Transport>>,
     /// It is in the shard's list of connections to write to.
     pub(crate) listed: bool,
 }
@@ -91,7 +96,14 @@ impl Connection {
     }
 
     fn in_phase(id: SessionId, phase: Phase) -> Connection {
-        Connection { id, phase, input: Input::default(), output: Output::default(), listed: false }
+        Connection {
+            id,
+            phase,
+            input: Input::default(),
+            output: Output::default(),
+            transport: None,
+            listed: false,
+        }
     }
 
     pub(crate) fn id(&self) -> SessionId {
@@ -126,13 +138,25 @@ impl Connection {
 
     /// Bytes came from the socket.
     pub(crate) fn received(&mut self, bytes: &[u8], now: Now, env: &mut Env) {
-        if let Phase::Leaving(leaving) = &mut self.phase {
-            leaving.ignored += bytes.len();
-            leaving.gone |= leaving.ignored > MOST_IGNORED;
-            return;
+        match &mut self.phase {
+            Phase::Leaving(leaving) => {
+                leaving.ignored += bytes.len();
+                leaving.gone |= leaving.ignored > MOST_IGNORED;
+                return;
+            }
+            Phase::Open(session) => session.seen(now.ms),
+            Phase::Greeting(_) => self.begin_transport(bytes, env),
         }
-        if let Phase::Open(session) = &mut self.phase {
-            session.seen(now.ms);
+        match self.transport {
+            None => self.opened(bytes, now, env),
+            Some(_) => self.open(bytes, now, env),
+        }
+    }
+
+    /// Bytes came for the session.
+    fn opened(&mut self, bytes: &[u8], now: Now, env: &mut Env) {
+        if matches!(self.phase, Phase::Leaving(_)) {
+            return;
         }
         let joined = self.input.join(bytes);
         let all = joined.as_ref().map_or(bytes, |joined| joined.as_slice());

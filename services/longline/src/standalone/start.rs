@@ -62,8 +62,10 @@ pub(crate) async fn all(
     starter.node(&mut coordinator.node, loopback);
     starter.start::<longline_coordinator::Bound>(coordinator).await?;
 
-    let mut room = longline_room::Config { listen: listen.room, ..room };
-    room.public = room.public.or_else(|| loopback_of(listen.room));
+    let mut room = longline_room::Config { listen: vec![listen.room], ..room };
+    if room.public.is_empty() {
+        room.public.extend(loopback_of(listen.room));
+    }
     starter.node(&mut room.node, loopback);
     let (_, room) = starter.start::<longline_room::Bound>(room).await?;
 

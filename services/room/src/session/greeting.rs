@@ -69,6 +69,11 @@ impl Greeting {
         Greeting { deadline, preface_seen: false }
     }
 
+    /// Whether its preface was read.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.preface_seen
+    }
+
     /// Reads preface and HELLO from the start of `bytes`: how many were used, and the HELLO if it is whole.
     pub(crate) fn read(
         &mut self,

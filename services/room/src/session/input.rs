@@ -28,6 +28,10 @@ impl Input {
         };
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0 = None;
     }

@@ -18,10 +18,18 @@ pub(crate) struct Output(Option<Box<Unwritten>>);
 
 #[derive(Default)]
 struct Unwritten {
+    /// What a transport has sealed, before the segments; their bytes are not for the wire then.
+    sealed: Sealed,
     segments: VecDeque<Segment>,
     bytes: usize,
     /// When the first of these bytes came, or the last were taken by the socket.
     stuck_since: u64,
+}
+
+#[derive(Default)]
+struct Sealed {
+    bytes: Vec<u8>,
+    written: usize,
 }
 
 enum Segment {
@@ -72,12 +80,51 @@ impl Output {
         }
     }
 
+    /// There are bytes that are not sealed. Without a transport none ever is.
+    pub(crate) fn has_unsealed(&self) -> bool {
+        self.0.as_ref().is_some_and(|unwritten| unwritten.bytes > unwritten.sealed.unwritten().len())
+    }
+
+    /// Appends to what is sealed. It is counted.
+    pub(crate) fn add_sealed(&mut self, bytes: &[u8], pool: &mut Pool, now_ms: u64) {
+        let unwritten = self.unwritten(pool, now_ms);
+        unwritten.sealed.bytes.extend_from_slice(bytes);
+        unwritten.bytes += bytes.len();
+    }
+
+    /// Lets a transport append to what is sealed, given what is not sealed yet, which it replaces. All of it counts.
+    pub(crate) fn seal<T>(
+        &mut self,
+        pool: &mut Pool,
+        now_ms: u64,
+        seal: impl FnOnce(&[u8], &mut Vec<u8>) -> T,
+    ) -> T {
+        let unwritten = self.unwritten(pool, now_ms);
+        let result = match &*unwritten.segments.make_contiguous() {
+            [] => seal(&[], &mut unwritten.sealed.bytes),
+            [only] => seal(only.unwritten(), &mut unwritten.sealed.bytes),
+            many => {
+                let plain: Vec<&[u8]> = many.iter().map(Segment::unwritten).collect();
+                seal(&plain.concat(), &mut unwritten.sealed.bytes)
+            }
+        };
+        unwritten.keep_one_segment();
+        unwritten.bytes = unwritten.sealed.unwritten().len();
+        if unwritten.bytes == 0 {
+            self.clear(pool);
+        }
+        result
+    }
+
     /// The unwritten bytes, in order, in as many slices as there is place for.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let Some(unwritten) = &self.0 else { return 0 };
+        let sealed = Some(unwritten.sealed.unwritten()).filter(|sealed| !sealed.is_empty());
         let mut used = 0;
-        for (slice, segment) in slices.iter_mut().zip(&unwritten.segments) {
-            *slice = IoSlice::new(segment.unwritten());
+        for (slice, bytes) in
+            slices.iter_mut().zip(sealed.into_iter().chain(unwritten.segments.iter().map(Segment::unwritten)))
+        {
+            *slice = IoSlice::new(bytes);
             used += 1;
         }
         used
@@ -88,6 +135,7 @@ impl Output {
         let Some(unwritten) = &mut self.0 else { return };
         unwritten.bytes = unwritten.bytes.saturating_sub(bytes);
         unwritten.stuck_since = now_ms;
+        bytes -= unwritten.sealed.advance(bytes);
         while let Some(segment) = unwritten.segments.front_mut() {
             let left = segment.unwritten().len();
             if bytes < left {
@@ -121,6 +169,11 @@ impl Output {
 }
 
 impl Unwritten {
+    fn keep_one_segment(&mut self) {
+        self.segments.truncate(1);
+        self.segments.retain_mut(Segment::recycle);
+    }
+
     fn last_own(&mut self) -> &mut Vec<u8> {
         if !matches!(self.segments.back(), Some(Segment::Own { .. })) {
             self.segments.push_back(Segment::Own { bytes: Vec::new(), written: 0 });
@@ -129,6 +182,30 @@ impl Unwritten {
             Some(Segment::Own { bytes, .. }) => bytes,
             _ => unreachable!("it was put there above"),
         }
+    }
+}
+
+impl Sealed {
+    fn unwritten(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// Says how many of so many bytes were these.
+    fn advance(&mut self, count: usize) -> usize {
+        let count = count.min(self.unwritten().len());
+        self.written += count;
+        if self.written == self.bytes.len() {
+            self.clear();
+        }
+        count
+    }
+
+    fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT_CAPACITY {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+        self.written = 0;
     }
 }
 
@@ -164,8 +241,8 @@ impl Pool {
     fn put(&mut self, mut unwritten: Box<Unwritten>) -> usize {
         let bytes = unwritten.bytes;
         unwritten.bytes = 0;
-        unwritten.segments.truncate(1);
-        unwritten.segments.retain_mut(Segment::recycle);
+        unwritten.keep_one_segment();
+        unwritten.sealed.clear();
         if self.0.len() < KEPT {
             self.0.push(unwritten);
         }
@@ -189,6 +266,8 @@ mod tests {
     enum Step {
         Own(Vec<u8>),
         Shared(Vec<u8>),
+        Seal,
+        Reply(Vec<u8>),
         Write(usize),
     }
 
@@ -197,6 +276,8 @@ mod tests {
         let step = prop_oneof![
             bytes().prop_map(Step::Own),
             bytes().prop_map(Step::Shared),
+            Just(Step::Seal),
+            bytes().prop_map(Step::Reply),
             (0usize..3000).prop_map(Step::Write),
         ];
         proptest::collection::vec(step, 0..40)
@@ -208,6 +289,8 @@ mod tests {
             let mut pool = Pool::default();
             let mut output = Output::default();
             let mut model: Vec<u8> = Vec::new();
+            // How much of it is sealed, each byte with three bits changed.
+            let mut sealed = 0;
             for step in steps {
                 match step {
                     Step::Own(bytes) => {
@@ -219,10 +302,27 @@ mod tests {
                         model.extend(&bytes);
                         output.add_shared(&bytes.into(), &mut pool, 1);
                     }
+                    Step::Seal => {
+                        let unsealed = &model[sealed..];
+                        prop_assert_eq!(output.has_unsealed(), !unsealed.is_empty());
+                        output.seal(&mut pool, 3, |plain, wire| {
+                            assert_eq!(plain, unsealed);
+                            wire.extend(plain.iter().map(|byte| byte ^ 7));
+                        });
+                        model[sealed..].iter_mut().for_each(|byte| *byte ^= 7);
+                        sealed = model.len();
+                    }
+                    Step::Reply(bytes) => {
+                        output.add_sealed(&bytes, &mut pool, 1);
+                        output.added(0);
+                        model.splice(sealed..sealed, bytes.iter().copied());
+                        sealed += bytes.len();
+                    }
                     Step::Write(count) => {
                         let count = count.min(model.len());
                         output.advance(count, &mut pool, 2);
                         model.drain(..count);
+                        sealed -= count.min(sealed);
                     }
                 }
                 prop_assert_eq!(output.len(), model.len());

@@ -11,6 +11,7 @@ use super::output::{Output, Pool};
 use crate::EngineConfig;
 use crate::link::{BindId, Identity, ToCluster};
 use crate::metrics::Counters;
+use crate::transport::Shared;
 use crate::walk::Walk;
 use crate::window::Window;
 
@@ -56,6 +57,8 @@ pub(crate) struct Env {
     pub(crate) awake_since: u64,
     pub(crate) broadcasts: Broadcasts,
     pub(crate) pool: Pool,
+    /// What lies under the sessions.
+    pub(crate) transports: Shared,
 }
 
 impl Env {
@@ -77,6 +80,7 @@ impl Env {
             awake_since: 0,
             broadcasts: Broadcasts::default(),
             pool: Pool::default(),
+            transports: Shared::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::EngineConfig;
 use crate::link::{CLUSTER_BATCH, ClusterSender};
 use crate::metrics::Counters;
 use crate::session::{Connection, Ended, Ending, Env, Now, Output, Session, SocketState, Turn, turned_away};
+use crate::transport::Transports;
 
 /// Leaving connections, beyond one for each that may greet, to which the room still says why.
 const TURNED_AWAY: u64 = 1024;
@@ -58,6 +59,11 @@ impl Core {
             departure: None,
             stopping: false,
         }
+    }
+
+    /// Sets what the ports speak.
+    pub(crate) fn speak(&mut self, transports: Transports) {
+        self.env.transports.settings = Arc::new(transports);
     }
 
     /// A connection was accepted: its index, or none if it is to be dropped without a word.
@@ -120,7 +126,15 @@ impl Core {
         }
     }
 
-    /// What the socket is to write.
+    /// What the socket is to write, ready for the wire.
+    pub(crate) fn writable(&mut self, index: u32, now: Now) -> Option<&Output> {
+        let connection = self.connections.get_mut(index)?;
+        connection.seal(now, &mut self.env);
+        Some(connection.output())
+    }
+
+    /// What is not written yet, sealed or not.
+    #[cfg(test)]
     pub(crate) fn output(&self, index: u32) -> Option<&Output> {
         self.connections.get(index).map(Connection::output)
     }
@@ -164,6 +178,7 @@ impl Core {
         let counters = Arc::clone(&self.env.counters);
         counters.turns.add(1);
         self.run_timers(now);
+        self.run_handshakes(now);
         let pace = self.run_sweeps(now);
         // After those who are asked now, so that nothing is begun between the last of them and what follows.
         let leaves = self.run_departure(now);
@@ -207,7 +222,7 @@ impl Core {
 
     /// Whether something waits that could be done at once.
     pub(crate) fn has_work(&self) -> bool {
-        !self.listed.is_empty() || self.may_load()
+        !self.listed.is_empty() || self.may_load() || !self.env.transports.waiting.is_empty()
     }
 
     fn run_timers(&mut self, now: Now) {
@@ -217,6 +232,18 @@ impl Core {
             self.connection_event(index, now, |connection, env| connection.on_time(now, env));
         }
         self.fired = fired;
+    }
+
+    /// Handshakes cost much: those that came are begun a few a turn, so that the sessions do not feel them.
+    fn run_handshakes(&mut self, now: Now) {
+        self.env.transports.handshakes = self.env.config.handshakes_per_turn.max(1).into();
+        while self.env.transports.handshakes > 0
+            && let Some(id) = self.env.transports.waiting.pop_front()
+        {
+            if self.connections.get(id.index()).is_some_and(|connection| connection.id() == id) {
+                self.connection_event(id.index(), now, |connection, env| connection.received(&[], now, env));
+            }
+        }
     }
 
     fn may_load(&self) -> bool {
@@ -276,6 +303,9 @@ impl Core {
             env.counters.unauthenticated.sub(u64::from(before.0 && !after.0));
             env.counters.sessions.add(u64::from(after.1));
             env.counters.sessions.sub(u64::from(before.1));
+            let kind = connection.transport_kind();
+            env.counters.transport(kind).add(u64::from(after.1));
+            env.counters.transport(kind).sub(u64::from(before.1));
         }
         let due = !connection.output().is_empty() || connection.socket_state() != SocketState::Open;
         if due && !connection.listed {

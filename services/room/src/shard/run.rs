@@ -15,8 +15,11 @@ use crate::metrics::Counters;
 use crate::session::{Now, SocketState};
 
 pub(crate) const WAKER: Token = Token(usize::MAX);
-const LISTENER: Token = Token(usize::MAX - 1);
+/// The first of the listeners; the others count down from it.
+const LISTENER: usize = usize::MAX - 1;
 
+/// Most listeners of a shard.
+const LISTENERS: usize = 256;
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 256;
 /// After a failure to accept, such as too many open files.
@@ -31,7 +34,8 @@ const STOP_MS: u64 = 1_000;
 /// What a shard's thread owns beside its core.
 pub(crate) struct Wiring {
     pub(crate) poll: Poll,
-    pub(crate) listener: TcpListener,
+    /// At most 255.
+    pub(crate) listeners: Vec<TcpListener>,
     pub(crate) inbox: ShardInbox,
     pub(crate) links: ClusterSender,
     pub(crate) counters: Arc<Counters>,
@@ -48,7 +52,7 @@ pub(crate) struct Shard {
     writing: Vec<u32>,
     buffer: Box<[u8]>,
     started: Instant,
-    /// The listener may have more connections: now, or from this time on.
+    /// The listeners may have more connections: now, or from this time on.
     accept_at: Option<u64>,
 }
 
@@ -71,8 +75,10 @@ impl Shard {
     /// # Errors
     /// If the poll fails; then nothing can be served any more.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        let listener = &mut self.wiring.listener;
-        self.wiring.poll.registry().register(listener, LISTENER, Interest::READABLE)?;
+        for (place, listener) in self.wiring.listeners.iter_mut().enumerate() {
+            let token = Token(LISTENER - place);
+            self.wiring.poll.registry().register(listener, token, Interest::READABLE)?;
+        }
         let mut events = Events::with_capacity(1024);
         let (mut last, mut wait_ms) = (self.now(), 0);
         while !self.core.is_stopping() {
@@ -100,7 +106,7 @@ impl Shard {
         for event in events {
             match event.token() {
                 WAKER => {}
-                LISTENER => self.accept_at = Some(0),
+                Token(token) if token > LISTENER - LISTENERS => self.accept_at = Some(0),
                 Token(index) => {
                     let index = index as u32;
                     let Some(socket) = self.sockets.get_mut(index) else { continue };
@@ -142,14 +148,16 @@ impl Shard {
         if self.accept_at.is_none_or(|at| at > now.ms) {
             return;
         }
+        let mut listener = 0;
         for _ in 0..ACCEPTS {
-            match self.wiring.listener.accept() {
+            let Some(current) = self.wiring.listeners.get(listener) else {
+                self.accept_at = None;
+                return;
+            };
+            match current.accept() {
                 Ok((stream, _)) => self.greet(stream, now),
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        self.accept_at = None;
-                        return;
-                    }
+                    io::ErrorKind::WouldBlock => listener += 1,
                     // The connection was gone before it was accepted.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
                     _ => {
@@ -212,7 +220,7 @@ impl Shard {
         if let Some(socket) = self.sockets.get_mut(index) {
             while !socket.is_full
                 && self.core.socket_state(index) != SocketState::Finished
-                && let Some(output) = self.core.output(index).filter(|output| !output.is_empty())
+                && let Some(output) = self.core.writable(index, now).filter(|output| !output.is_empty())
             {
                 match socket.write(output) {
                     Took::Bytes(count) => self.core.wrote(index, count, now),
@@ -220,7 +228,7 @@ impl Shard {
                     Took::End => self.core.lost(index, now),
                 }
             }
-            let written = self.core.output(index).is_some_and(|output| output.is_empty());
+            let written = self.core.writable(index, now).is_some_and(|output| output.is_empty());
             if written && self.core.socket_state(index) == SocketState::Leaving {
                 socket.shut();
             }

@@ -11,8 +11,15 @@ use super::DEADLINE;
 /// A client by hand.
 pub struct Device {
     pub socket: TcpStream,
+    /// What lies between the socket and the protocol.
+    through: Box<dyn Through>,
     bytes: Vec<u8>,
 }
+
+/// Bytes both ways.
+pub trait Through: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Through for T {}
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Frame {
@@ -29,16 +36,25 @@ pub enum Frame {
 
 impl Device {
     pub fn connect(address: SocketAddr) -> Device {
+        Device::connect_through(address, |socket| Box::new(socket))
+    }
+
+    /// A client whose bytes go through something.
+    pub fn connect_through(
+        address: SocketAddr,
+        through: impl FnOnce(TcpStream) -> Box<dyn Through>,
+    ) -> Device {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
-        Device { socket, bytes: Vec::new() }
+        let through = through(socket.try_clone().unwrap());
+        Device { socket, through, bytes: Vec::new() }
     }
 
     /// Writes bytes; the room may have closed already.
     pub fn write(&mut self, bytes: &[u8]) -> bool {
-        self.socket.write_all(bytes).is_ok()
+        self.through.write_all(bytes).is_ok() && self.through.flush().is_ok()
     }
 
     pub fn send<M: Body>(&mut self, body: &M) {
@@ -94,7 +110,7 @@ impl Device {
                 return None;
             }
             let mut buffer = [0; 64 * 1024];
-            match self.socket.read(&mut buffer) {
+            match self.through.read(&mut buffer) {
                 Ok(0) => return Some(Frame::End),
                 Ok(count) => self.bytes.extend_from_slice(&buffer[..count]),
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}

@@ -3,14 +3,16 @@
 
 pub mod cluster;
 pub mod device;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use longline_room::link::{Command, Delivered, Delivery, Identity, Message, ShardSender};
-use longline_room::{Engine, EngineConfig, Listeners};
+pub use longline_room::link::Message;
+use longline_room::link::{Command, Delivered, Delivery, Identity, ShardSender};
+use longline_room::{Engine, EngineConfig, Listeners, Transports};
 use longline_types::{Address, Class, MessageId, Route, now_ms};
 use prometheus::Registry;
 use tokio::sync::oneshot;
@@ -36,9 +38,14 @@ pub fn config() -> EngineConfig {
 
 impl Room {
     pub fn start(config: EngineConfig) -> Room {
-        let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), &config).unwrap();
+        Room::start_with(config, Transports::default(), &["127.0.0.1:0"])
+    }
+
+    pub fn start_with(config: EngineConfig, transports: Transports, addresses: &[&str]) -> Room {
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        let listeners = Listeners::bind(&addresses, &config).unwrap();
         let registry = Registry::new();
-        let mut engine = Engine::start(config, listeners, &registry).unwrap();
+        let mut engine = Engine::start_with(config, transports, listeners, &registry).unwrap();
         let cluster = Cluster::new(engine.shards().to_vec());
         let questions = engine.take_questions();
         let links = std::thread::spawn({

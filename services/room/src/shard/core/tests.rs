@@ -9,6 +9,8 @@ use crate::link::{
     Answer, BindOutcome, BindProof, BindRequest, Bound, Command, Delivered, Delivery, Identity, LoadRequest,
     Loaded, Message, ToCluster,
 };
+use crate::transport::testing::{self, Authority};
+use rustls::ClientConnection;
 
 /// As in the real process: what a session costs depends on it.
 #[global_allocator]
@@ -27,6 +29,12 @@ fn core() -> Core {
 /// A connection that has sent its HELLO.
 fn greeted(core: &mut Core, number: u64) -> u32 {
     let index = core.accepted(NOW).unwrap();
+    core.received(index, &hello(number), NOW);
+    index
+}
+
+/// Preface and HELLO.
+fn hello(number: u64) -> Vec<u8> {
     let bind = client::Bind { product: 1, user: format!("user-{number:08}"), ..client::Bind::default() };
     let hello = client::Hello {
         device: format!("device-{number:08}-of-36-bytes-as-uuids-"),
@@ -38,8 +46,7 @@ fn greeted(core: &mut Core, number: u64) -> u32 {
     };
     let mut bytes = PREFACE.to_vec();
     encode(&hello, &mut bytes).unwrap();
-    core.received(index, &bytes, NOW);
-    index
+    bytes
 }
 
 /// The answer to a bind of the latest room.
@@ -66,6 +73,15 @@ fn asked_bind(core: &mut Core) -> BindRequest {
 /// A session with one bind that has nothing to do.
 fn idle_session(core: &mut Core, number: u64) -> u32 {
     let index = greeted(core, number);
+    bound_and_loaded(core);
+    let unwritten = core.output(index).map_or(0, Output::len);
+    assert!(unwritten > 0, "WELCOME");
+    core.wrote(index, unwritten, NOW);
+    index
+}
+
+/// Answers the only question there is, a bind, and the load that follows.
+fn bound_and_loaded(core: &mut Core) {
     let request = asked_bind(core);
     core.answer(bound(request, IDENTITY), NOW);
     core.run_loads(NOW);
@@ -75,10 +91,6 @@ fn idle_session(core: &mut Core, number: u64) -> u32 {
         }
         other => panic!("{other:?}"),
     }
-    let unwritten = core.output(index).map_or(0, Output::len);
-    assert!(unwritten > 0, "WELCOME");
-    core.wrote(index, unwritten, NOW);
-    index
 }
 
 fn joined_anew(core: &mut Core) -> Identity {
@@ -167,6 +179,61 @@ fn an_idle_session_takes_at_most_512_bytes_of_resident_memory() {
     let each = (resident() - before) / SESSIONS as usize;
     println!("{each} bytes resident per idle session, {} in its page", size_of::<Connection>());
     assert!(each <= 512, "{each} bytes");
+}
+
+/// A TLS connection of which the room has written all that it has to say; the client has not read it yet.
+fn tls_greeted(core: &mut Core, authority: &Authority) -> (u32, ClientConnection) {
+    let index = core.accepted(NOW).unwrap();
+    let mut client = authority.client();
+    core.env.transports.handshakes = 1;
+    core.received(index, &testing::sent(&mut client), NOW);
+    (index, client)
+}
+
+/// What is to be written, as written.
+fn written(core: &mut Core, index: u32) -> Vec<u8> {
+    let mut slices = [std::io::IoSlice::new(&[]); 64];
+    let used = core.writable(index, NOW).map_or(0, |output| output.slices(&mut slices));
+    let bytes = slices[..used].iter().flat_map(|s| s.iter().copied()).collect::<Vec<u8>>();
+    core.wrote(index, bytes.len(), NOW);
+    bytes
+}
+
+/// An idle session over TLS.
+fn tls_session(core: &mut Core, authority: &Authority, number: u64) -> u32 {
+    let (index, mut client) = tls_greeted(core, authority);
+    let flight = written(core, index);
+    testing::read(&mut client, &flight);
+    let hello = testing::sealed(&mut client, &hello(number));
+    core.received(index, &hello, NOW);
+    bound_and_loaded(core);
+    let welcome = written(core, index);
+    assert!(!testing::read(&mut client, &welcome).is_empty(), "WELCOME");
+    index
+}
+
+#[test]
+#[ignore = "measures the whole process, so it must run alone"]
+fn a_session_over_tls_takes_at_most_4_5_kib_and_10_in_its_handshake() {
+    const SESSIONS: u64 = 4_000;
+    let (mut core, authority) = (core(), Authority::new());
+    core.speak(authority.transports.clone());
+    for number in 0..1_000 {
+        tls_session(&mut core, &authority, number);
+    }
+    let before = resident();
+    for number in 1_000..1_000 + SESSIONS {
+        tls_session(&mut core, &authority, number);
+    }
+    let idle = (resident() - before) / SESSIONS as usize;
+    let before = resident();
+    for _ in 0..SESSIONS {
+        let (index, _) = tls_greeted(&mut core, &authority);
+        written(&mut core, index);
+    }
+    let handshaking = (resident() - before) / SESSIONS as usize;
+    println!("{idle} bytes resident per idle session over TLS 1.3, {handshaking} within its handshake");
+    assert!(idle <= 4_608 && handshaking <= 10_240);
 }
 
 #[test]
