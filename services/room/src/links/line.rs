@@ -216,12 +216,9 @@ mod tests {
         }
         assert_eq!((begun.elapsed(), line.refused.get()), (PATIENCE, many));
         held.done(true);
-        assert_eq!(
-            (line.state().groups.len(), line.state().questions),
-            (0, 0),
-            "who has left is passed over"
-        );
-        assert_eq!(line.state().window.under_way(), 0);
+        let state = line.state();
+        assert_eq!((state.groups.len(), state.questions), (0, 0), "who has left is passed over");
+        assert_eq!(state.window.under_way(), 0);
     }
 
     #[tokio::test(start_paused = true)]
