@@ -16,7 +16,7 @@ use crate::EngineConfig;
 use crate::Transports;
 use crate::link::{ClusterReceiver, ShardSender, cluster_channel, shard_queue};
 use crate::listeners::Listeners;
-use crate::metrics::{Counters, Exporter};
+use crate::metrics::{Counters, Exporter, Sdks};
 use crate::shard::{Core, Shard, WAKER, Wiring};
 
 /// The running shards. Dropped without [`Engine::stop`] they are told to stop, and not waited for.
@@ -57,6 +57,7 @@ impl Engine {
         let (links, questions) = cluster_channel(config.cluster_batches.max(1) as usize);
         let (ends, ended) = mpsc::channel(listeners.sockets.len().max(1));
         let room = Arc::new(AtomicU64::new(0));
+        let sdks = Arc::new(Sdks::default());
         let mut engine = Engine {
             addresses,
             shards: Vec::new(),
@@ -74,7 +75,7 @@ impl Engine {
                 let _ = waker.wake();
             };
             let (sender, inbox) = shard_queue(config.queue_items as usize, config.queue_bytes as usize, wake);
-            let counters = Arc::new(Counters::default());
+            let counters = Arc::new(Counters::new(Arc::clone(&sdks)));
             let seed = 0x9e37_79b9_7f4a_7c15 ^ longline_types::now_ms() << 8 ^ u64::from(number);
             let mut core = Core::new(number, config.clone(), Arc::clone(&counters), Arc::clone(&room), seed);
             core.speak(transports.clone());
@@ -91,7 +92,7 @@ impl Engine {
             engine.shards.push(sender);
             engine.counters.push(counters);
         }
-        registry.register(Box::new(Exporter::new(engine.counters.clone())?))?;
+        registry.register(Box::new(Exporter::new(engine.counters.clone(), engine.shards.clone())?))?;
         Ok(engine)
     }
 

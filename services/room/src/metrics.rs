@@ -1,26 +1,33 @@
 //! What the shards count. Each shard has its own numbers; they are added up when somebody asks.
 
+mod export;
+mod histogram;
+#[cfg(test)]
+mod listed;
+mod population;
+mod sdks;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use longline_types::CloseReason;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
-use crate::transport::TransportKind;
+pub(crate) use export::Exporter;
+pub(crate) use histogram::Histogram;
+pub(crate) use population::{Labels, Population, Resident, State};
+pub(crate) use sdks::Sdks;
 
-/// A number that one thread changes and others read.
+/// A number that one thread changes and others read: so a change needs no locked instruction.
 #[derive(Default, Debug)]
 pub(crate) struct Number(AtomicU64);
 
 impl Number {
     pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        self.set(self.read().wrapping_add(count));
     }
 
     pub(crate) fn sub(&self, count: u64) {
-        self.0.fetch_sub(count, Ordering::Relaxed);
+        self.set(self.read().wrapping_sub(count));
     }
 
     pub(crate) fn set(&self, value: u64) {
@@ -39,7 +46,17 @@ macro_rules! numbers {
         pub(crate) struct Counters {
             $( #[doc = $help] pub(crate) $name: Number, )*
             closes: [Number; CloseReason::ALL.len()],
-            transports: [Number; TransportKind::ALL.len()],
+            /// From the receipt of a batch of deliveries until its bytes were handed to the sockets; counted once for each message
+            /// pushed.
+            pub(crate) delivery: Histogram,
+            /// How long a turn took, without the wait for something to do.
+            pub(crate) turn: Histogram,
+            /// How late timers fired.
+            pub(crate) wheel_lag: Histogram,
+            /// Who is connected.
+            pub(crate) population: Population,
+            /// The SDKs of all sessions of the room.
+            pub(crate) sdks: Arc<Sdks>,
         }
 
         const NUMBERS: &[(Kind, &str, &str, fn(&Counters) -> &Number)] =
@@ -91,125 +108,15 @@ numbers! {
 }
 
 impl Counters {
+    /// Of a shard whose room counts SDKs there.
+    pub(crate) fn new(sdks: Arc<Sdks>) -> Counters {
+        Counters { sdks, ..Counters::default() }
+    }
+
     /// A connection was closed.
     pub(crate) fn closed(&self, reason: CloseReason) {
         if let Some(place) = CloseReason::ALL.iter().position(|r| *r == reason) {
             self.closes[place].add(1);
-        }
-    }
-}
-
-impl Counters {
-    /// Sessions now that came this way.
-    pub(crate) fn transport(&self, kind: TransportKind) -> &Number {
-        &self.transports[kind as usize]
-    }
-}
-
-/// Shows the numbers of all shards of a room to Prometheus as `longline_room_…`.
-pub(crate) struct Exporter {
-    shards: Vec<Arc<Counters>>,
-    descriptions: Vec<Desc>,
-}
-
-impl Exporter {
-    pub(crate) fn new(shards: Vec<Arc<Counters>>) -> prometheus::Result<Exporter> {
-        let mut exporter = Exporter { shards, descriptions: Vec::new() };
-        let mut descriptions = Vec::new();
-        for (kind, name, help, _) in NUMBERS {
-            descriptions.push(Desc::new(full_name(*kind, name), (*help).into(), vec![], Default::default())?);
-        }
-        let (closes, transports) = (exporter.closes(), exporter.transports());
-        descriptions.extend(closes.desc().into_iter().chain(transports.desc()).cloned());
-        exporter.descriptions = descriptions;
-        Ok(exporter)
-    }
-
-    fn closes(&self) -> IntCounterVec {
-        let options = Opts::new("longline_room_closes_total", "Connections closed, by reason.");
-        let closes = IntCounterVec::new(options, &["reason"]).expect("the name and the label are valid");
-        for (place, reason) in CloseReason::ALL.iter().enumerate() {
-            let count = self.shards.iter().map(|s| s.closes[place].read()).sum();
-            closes.with_label_values(&[reason.name()]).inc_by(count);
-        }
-        closes
-    }
-
-    fn transports(&self) -> IntGaugeVec {
-        let options =
-            Opts::new("longline_room_transport_sessions", "Sessions now, by how they are connected.");
-        let sessions = IntGaugeVec::new(options, &["transport"]).expect("the name and the label are valid");
-        for kind in TransportKind::ALL {
-            let count: u64 = self.shards.iter().map(|s| s.transport(kind).read()).sum();
-            sessions.with_label_values(&[kind.name()]).set(count as i64);
-        }
-        sessions
-    }
-}
-
-impl Collector for Exporter {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut families = self.closes().collect();
-        families.extend(self.transports().collect());
-        for (kind, name, help, number) in NUMBERS {
-            let sum: u64 = self.shards.iter().map(|s| number(s).read()).sum();
-            families.extend(family(*kind, name, help, sum));
-        }
-        families
-    }
-}
-
-fn family(kind: Kind, name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
-    let name = full_name(kind, name);
-    match kind {
-        Kind::Gauge => IntGauge::new(name, help).map(|gauge| {
-            gauge.set(value as i64);
-            gauge.collect()
-        }),
-        Kind::Counter => prometheus::IntCounter::new(name, help).map(|counter| {
-            counter.inc_by(value);
-            counter.collect()
-        }),
-    }
-    .unwrap_or_default()
-}
-
-fn full_name(kind: Kind, name: &str) -> String {
-    let suffix = if kind == Kind::Counter { "_total" } else { "" };
-    format!("longline_room_{name}{suffix}")
-}
-
-#[cfg(test)]
-mod tests {
-    use prometheus::{Encoder, Registry, TextEncoder};
-
-    use super::*;
-
-    #[test]
-    fn the_shards_are_added_up() {
-        let shards = vec![Arc::new(Counters::default()), Arc::new(Counters::default())];
-        for shard in &shards {
-            shard.pushes.add(2);
-            shard.sessions.add(3);
-            shard.sessions.sub(1);
-            shard.closed(CloseReason::Kicked);
-        }
-        let registry = Registry::new();
-        registry.register(Box::new(Exporter::new(shards).unwrap())).unwrap();
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
-        let text = String::from_utf8(text).unwrap();
-        for line in [
-            "longline_room_pushes_total 4",
-            "longline_room_sessions 4",
-            "longline_room_closes_total{reason=\"kicked\"} 2",
-            "longline_room_closes_total{reason=\"going_away\"} 0",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} in {text}");
         }
     }
 }

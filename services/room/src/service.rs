@@ -1,7 +1,7 @@
 //! What the cluster asks of the room, over gRPC.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longline_pb::convert;
 use longline_pb::room::room_server::Room;
@@ -137,6 +137,7 @@ struct Waiting {
 
 /// Hands a batch to the shards, in its order.
 fn queue(links: &Links, batch: Vec<DeliverRequest>) -> Waiting {
+    let came_at = Instant::now();
     let shards = links.answers.shards();
     let mut results = vec![DeliverResult::NotHere; batch.len()];
     let mut by_shard: Vec<(Vec<usize>, Vec<Delivery>)> = shards.iter().map(|_| Default::default()).collect();
@@ -154,7 +155,7 @@ fn queue(links: &Links, batch: Vec<DeliverRequest>) -> Waiting {
         }
         // What the shard does not answer it has refused.
         indexes.iter().for_each(|&index| results[index] = DeliverResult::Overloaded);
-        if let Ok(answer) = shard.deliver(deliveries) {
+        if let Ok(answer) = shard.deliver(deliveries, came_at) {
             waiting.push((indexes, answer));
         }
     }

@@ -35,6 +35,7 @@ use longline_wire::{Limits, decode};
 use greeting::Greeting;
 use input::Input;
 
+use crate::metrics::{Counters, Labels, Resident, State};
 use crate::transport::Transport;
 
 /// Bytes that a leaving connection may still send before it is cut.
@@ -48,6 +49,7 @@ pub(crate) struct Connection {
     output: Output,
     /// None for plain Longline TCP.
     transport: Option<Box<Transport>>,
+    labels: Labels,
     /// It is in the shard's list of connections to write to.
     pub(crate) listed: bool,
 }
@@ -102,6 +104,7 @@ impl Connection {
             input: Input::default(),
             output: Output::default(),
             transport: None,
+            labels: Labels::default(),
             listed: false,
         }
     }
@@ -114,13 +117,42 @@ impl Connection {
         &self.output
     }
 
-    /// It has not sent a whole HELLO.
-    pub(crate) fn is_greeting(&self) -> bool {
-        matches!(self.phase, Phase::Greeting(_))
+    /// As it is counted.
+    pub(crate) fn resident(&self) -> Resident {
+        let state = match &self.phase {
+            Phase::Greeting(_) => State::Greeting,
+            Phase::Open(session) if session.is_welcomed() => State::Open,
+            Phase::Open(_) => State::Opening,
+            Phase::Leaving(_) => State::Leaving,
+        };
+        Resident { state, transport: self.transport_kind() }
     }
 
+    /// It has said who it is.
     pub(crate) fn is_session(&self) -> bool {
-        matches!(self.phase, Phase::Open(_))
+        self.resident().state.is_session()
+    }
+
+    /// It is counted otherwise than before.
+    pub(crate) fn moved(&mut self, before: Resident, env: &Env) {
+        let after = self.resident();
+        let Counters { unauthenticated, sessions, population, sdks, .. } = &*env.counters;
+        population.moved(before, after);
+        if before.state == State::Greeting && after.state != State::Greeting {
+            unauthenticated.sub(1);
+        }
+        sessions.add(u64::from(after.state.is_session()));
+        sessions.sub(u64::from(before.state.is_session()));
+        match &self.phase {
+            Phase::Open(session) if after.state == State::Open && before.state != State::Open => {
+                let (network, sdk) = (session.network(), session.sdk());
+                population.opened(&mut self.labels, after.transport, network, sdk, sdks);
+            }
+            _ if before.state == State::Open && after.state != State::Open => {
+                population.closed(self.labels, sdks);
+            }
+            _ => {}
+        }
     }
 
     /// A session of which nothing is under way.

@@ -45,13 +45,13 @@ fn both_versions_are_served_beside_plain_tcp() {
         assert_eq!(device.ids(2), [1, 2]);
         device.ack(0, &[1, 2]);
         device.assert_served();
-        assert_eq!(room.metric("longline_room_transport_sessions{transport=\"tls\"}"), 1);
-        assert_eq!(room.metric("longline_room_transport_sessions{transport=\"tcp\"}"), 1);
+        assert_eq!(room.metric("longline_room_connections_by_state{state=\"open\",transport=\"tls\"}"), 1);
+        assert_eq!(room.metric("longline_room_connections_by_state{state=\"open\",transport=\"tcp\"}"), 1);
         drop(device);
         room.await_metric("longline_room_sessions", 1);
     }
     assert_eq!(room.metric("longline_room_tls_full_total"), 2);
-    assert_eq!(room.metric("longline_room_transport_sessions{transport=\"tls\"}"), 0);
+    assert_eq!(room.metric("longline_room_connections_by_state{state=\"open\",transport=\"tls\"}"), 0);
     plain.assert_served();
     room.stop();
 }
@@ -183,7 +183,7 @@ fn many_handshakes_at_once_take_their_turns() {
         })
         .collect();
     let mut devices: Vec<Device> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
-    assert_eq!(room.metric("longline_room_transport_sessions{transport=\"tls\"}"), 64);
+    assert_eq!(room.metric("longline_room_connections_by_state{state=\"open\",transport=\"tls\"}"), 64);
     devices.iter_mut().for_each(Device::assert_served);
     room.stop();
 }

@@ -40,6 +40,9 @@ const CHOSEN: &[(&str, Option<&str>)] = &[
     ("longline_room_closes_total", Some("reason")),
     ("longline_room_connections", None),
     ("longline_room_deferred_total", None),
+    ("longline_room_delivery_seconds_bucket", Some("le")),
+    ("longline_room_delivery_seconds_count", None),
+    ("longline_room_delivery_seconds_sum", None),
     ("longline_room_dropped_total", None),
     ("longline_room_failed_acks_total", None),
     ("longline_room_failed_loads_total", None),
@@ -96,7 +99,7 @@ pub(super) fn key(role: &str, metric: &str, label: Option<&str>) -> String {
 
 /// Whether a metric only ever rises, as its name tells.
 pub(super) fn is_counter(metric: &str) -> bool {
-    ["_total", "_sum", "_count"].iter().any(|end| metric.ends_with(end))
+    ["_total", "_sum", "_count", "_bucket"].iter().any(|end| metric.ends_with(end))
 }
 
 /// Chosen metrics that every node of a whole system shows together from the start: those without a label.
@@ -120,6 +123,9 @@ mod tests {
     #[test]
     fn names_are_short_and_tell_the_role() {
         assert_eq!(key("room", "longline_room_closes_total", Some("kicked")), "room.closes.kicked");
+        let bucket = "longline_room_delivery_seconds_bucket";
+        assert_eq!(key("room", bucket, Some("0.001")), "room.delivery_seconds_bucket.0.001");
+        assert!(is_counter(bucket));
         assert_eq!(key("saver", "longline_rpc_in_flight_items", None), "saver.rpc_in_flight_items");
         assert_eq!(key("room", "process_cpu_seconds_total", None), "room.process_cpu_seconds");
         assert_eq!(key("standalone", "longline_panics_total", None), "standalone.panics");

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use longline_types::limits;
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +62,15 @@ struct Queue {
     closed: bool,
 }
 
+/// How much waits for a shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Depth {
+    pub(crate) deliveries: usize,
+    /// Their bytes of payload.
+    pub(crate) bytes: usize,
+    pub(crate) commands: usize,
+}
+
 /// All that waited.
 #[derive(Default)]
 pub(crate) struct Taken {
@@ -94,18 +104,19 @@ impl ShardSender {
         }
     }
 
-    /// Hands deliveries to the shard. Their results come in order; if the receiver gets nothing, the shard has stopped, which is
+    /// Hands deliveries to the shard, which came at this time. Their results come in order; if the receiver gets nothing, the shard has stopped, which is
     /// to be taken as `NotHere` for none of them and as overloaded for all. Refused as a whole when the queue is full; then all
     /// binds of the shard are checked soon (D2).
     pub fn deliver(
         &self,
         deliveries: Vec<Delivery>,
+        came_at: Instant,
     ) -> Result<oneshot::Receiver<Vec<Delivered>>, Overloaded> {
         let items = deliveries.len();
         let bytes: usize = deliveries.iter().map(|d| d.message.payload.len()).sum();
         let (reply, results) = oneshot::channel();
         let limits = &self.shared.limits;
-        let taken = self.put(ToShard::Deliver(deliveries, reply), |queue| {
+        let taken = self.put(ToShard::Deliver { deliveries, came_at, reply }, |queue| {
             let fits = queue.delivery_items == 0
                 || queue.delivery_items + items <= limits.items
                     && queue.delivery_bytes + bytes <= limits.bytes;
@@ -119,6 +130,12 @@ impl ShardSender {
             self.shared.overflowed.store(true, Ordering::Release);
         }
         taken.map(|()| results)
+    }
+
+    /// What waits now.
+    pub(crate) fn depth(&self) -> Depth {
+        let queue = self.shared.lock();
+        Depth { deliveries: queue.delivery_items, bytes: queue.delivery_bytes, commands: queue.commands }
     }
 
     /// Hands a command to the shard. Refused when too many wait.
@@ -219,21 +236,24 @@ mod tests {
     #[test]
     fn deliveries_are_bounded_in_items_and_bytes_and_a_refusal_is_remembered_d2() {
         let (sender, inbox) = shard_queue(3, 1000, || {});
-        assert!(sender.deliver(vec![delivery(1); 2]).is_ok());
-        assert_eq!(sender.deliver(vec![delivery(1); 2]).err(), Some(Overloaded));
+        assert!(sender.deliver(vec![delivery(1); 2], Instant::now()).is_ok());
+        assert_eq!(sender.deliver(vec![delivery(1); 2], Instant::now()).err(), Some(Overloaded));
         let taken = inbox.take();
         assert!(taken.overflowed && taken.items.len() == 1);
-        assert!(sender.deliver(vec![delivery(900)]).is_ok());
-        assert!(sender.deliver(vec![delivery(200)]).is_err());
+        assert!(sender.deliver(vec![delivery(900)], Instant::now()).is_ok());
+        assert!(sender.deliver(vec![delivery(200)], Instant::now()).is_err());
         assert!(inbox.take().overflowed);
-        assert!(sender.deliver(vec![delivery(5000)]).is_ok(), "one that is larger goes alone");
+        assert!(
+            sender.deliver(vec![delivery(5000)], Instant::now()).is_ok(),
+            "one that is larger goes alone"
+        );
         assert!(!inbox.take().overflowed);
     }
 
     #[test]
     fn answers_are_never_refused_and_commands_have_their_own_bound() {
         let (sender, inbox) = shard_queue(1, 1, || {});
-        sender.deliver(vec![delivery(1)]).unwrap();
+        sender.deliver(vec![delivery(1)], Instant::now()).unwrap();
         let accepted = (0..2 * COMMANDS).filter(|_| sender.command(Command::CheckAll).is_ok()).count();
         assert_eq!(accepted, COMMANDS);
         let bind = crate::link::BindId { session: SessionId::new(0, 0, 0), index: 0, serial: 0 };
@@ -258,10 +278,10 @@ mod tests {
     #[test]
     fn a_shard_that_has_stopped_takes_nothing_and_lets_nobody_wait() {
         let (sender, inbox) = shard_queue(10, 10, || {});
-        let results = sender.deliver(vec![delivery(1)]).unwrap();
+        let results = sender.deliver(vec![delivery(1)], Instant::now()).unwrap();
         drop(inbox);
         assert!(results.blocking_recv().is_err());
-        assert_eq!(sender.deliver(vec![delivery(1)]).err(), Some(Overloaded));
+        assert_eq!(sender.deliver(vec![delivery(1)], Instant::now()).err(), Some(Overloaded));
         assert_eq!(sender.command(Command::CheckAll), Err(Overloaded));
     }
 }

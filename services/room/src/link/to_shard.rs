@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use longline_pb::client;
 use longline_types::{Address, AddressKey, MessageId, Route, SessionId, Stamp};
@@ -14,8 +15,15 @@ use crate::walk::Walk;
 pub enum ToShard {
     /// Results of what it asked.
     Answers(Vec<Answer>),
-    /// Hints with their payloads, and where the results go: one for each, in order.
-    Deliver(Vec<Delivery>, oneshot::Sender<Vec<Delivered>>),
+    /// Hints with their payloads.
+    Deliver {
+        /// In the order in which they are pushed.
+        deliveries: Vec<Delivery>,
+        /// When the room got them.
+        came_at: Instant,
+        /// Where the results go: one for each, in order.
+        reply: oneshot::Sender<Vec<Delivered>>,
+    },
     /// Rare things.
     Command(Command),
 }

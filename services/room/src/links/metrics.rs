@@ -61,6 +61,33 @@ impl Metrics {
     }
 }
 
+/// Names and labels of all of them.
+#[cfg(test)]
+pub(crate) fn metric_descriptions(registry: &Registry) -> Vec<prometheus::core::Desc> {
+    let metrics = Metrics::new(registry);
+    let Metrics {
+        lane_refused,
+        binds,
+        route_operations,
+        unbinds_given_up,
+        refills,
+        presence_lost,
+        incarnations,
+        draining,
+    } = &metrics;
+    let collectors: [&dyn Collector; 8] = [
+        lane_refused,
+        binds,
+        route_operations,
+        unbinds_given_up,
+        refills,
+        presence_lost,
+        incarnations,
+        draining,
+    ];
+    collectors.into_iter().flat_map(Collector::desc).cloned().collect()
+}
+
 fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
     register(registry, IntCounter::new(name, help))
 }

@@ -38,6 +38,8 @@ use self::lane::Lane;
 use self::line::Line;
 use self::load::CountSessions;
 use self::metrics::Metrics;
+#[cfg(test)]
+pub(crate) use self::metrics::metric_descriptions;
 use self::refill::Refills;
 use self::routes::Routes;
 pub(crate) use self::routes::displace_here;

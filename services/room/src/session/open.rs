@@ -1,6 +1,6 @@
 //! A session: a device that has said who it is.
 
-use longline_pb::client;
+use longline_pb::client::{self, Network};
 use longline_types::{Address, CloseReason, Device, Route, TimeMs};
 
 use super::bind::{Bind, Inbox, Standing};
@@ -80,6 +80,21 @@ impl Session {
         }
         session.welcome_if_decided(t)?;
         Ok(session)
+    }
+
+    /// The device has had its WELCOME.
+    pub(crate) fn is_welcomed(&self) -> bool {
+        self.opening.is_none()
+    }
+
+    /// Where the device says it is.
+    pub(crate) fn network(&self) -> Network {
+        self.wish.network
+    }
+
+    /// What the device says it runs.
+    pub(crate) fn sdk(&self) -> &str {
+        self.profile.sdk()
     }
 
     /// Bytes came.

@@ -6,6 +6,7 @@ mod sweeping;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use longline_types::{CloseReason, Route, SessionId};
 
@@ -32,6 +33,8 @@ pub(crate) struct Core {
     /// Connections that have something to write or to close.
     listed: Vec<u32>,
     fired: Vec<u32>,
+    /// Batches of deliveries handled in this turn: when they came, and how many of their messages were pushed.
+    pushed: Vec<(Instant, u64)>,
     /// Connections of the whole room.
     room: Arc<AtomicU64>,
     /// The shard is being emptied, or is empty and takes nobody.
@@ -55,6 +58,7 @@ impl Core {
             sweeps: Sweeps::default(),
             listed: Vec::new(),
             fired: Vec::new(),
+            pushed: Vec::new(),
             room,
             departure: None,
             stopping: false,
@@ -94,6 +98,9 @@ impl Core {
             counters.refused.add(1);
         } else {
             counters.unauthenticated.add(1);
+        }
+        if let Some(connection) = self.connections.get(index) {
+            counters.population.came(connection.resident());
         }
         self.connection_event(index, now, |_, _| {});
         Some(index)
@@ -147,6 +154,7 @@ impl Core {
     /// The socket is closed.
     pub(crate) fn remove(&mut self, index: u32) {
         if let Some(mut connection) = self.connections.remove(index) {
+            self.env.counters.population.left(connection.resident());
             connection.release(&mut self.env);
             self.wheel.cancel(index);
             self.room.fetch_sub(1, Ordering::Relaxed);
@@ -220,6 +228,18 @@ impl Core {
         backlog > 0
     }
 
+    /// Whether messages were pushed in this turn.
+    pub(crate) fn has_pushed(&self) -> bool {
+        !self.pushed.is_empty()
+    }
+
+    /// What was pushed in this turn has been handed to the sockets by now.
+    pub(crate) fn written(&mut self, by: Instant) {
+        for (came_at, messages) in self.pushed.drain(..) {
+            self.env.counters.delivery.observe(by.saturating_duration_since(came_at), messages);
+        }
+    }
+
     /// Whether something waits that could be done at once.
     pub(crate) fn has_work(&self) -> bool {
         !self.listed.is_empty() || self.may_load() || !self.env.transports.waiting.is_empty()
@@ -227,7 +247,9 @@ impl Core {
 
     fn run_timers(&mut self, now: Now) {
         let mut fired = std::mem::take(&mut self.fired);
-        self.wheel.advance(now.ms, &mut fired);
+        let lag = &self.env.counters.wheel_lag;
+        self.wheel
+            .advance(now.ms, &mut fired, |late_ms, count| lag.observe(Duration::from_millis(late_ms), count));
         for index in fired.drain(..) {
             self.connection_event(index, now, |connection, env| connection.on_time(now, env));
         }
@@ -296,16 +318,10 @@ impl Core {
     ) -> Option<T> {
         let connection = self.connections.get_mut(index)?;
         let env = &mut self.env;
-        let before = (connection.is_greeting(), connection.is_session());
+        let before = connection.resident();
         let result = event(connection, env);
-        let after = (connection.is_greeting(), connection.is_session());
-        if before != after {
-            env.counters.unauthenticated.sub(u64::from(before.0 && !after.0));
-            env.counters.sessions.add(u64::from(after.1));
-            env.counters.sessions.sub(u64::from(before.1));
-            let kind = connection.transport_kind();
-            env.counters.transport(kind).add(u64::from(after.1));
-            env.counters.transport(kind).sub(u64::from(before.1));
+        if before != connection.resident() {
+            connection.moved(before, env);
         }
         let due = !connection.output().is_empty() || connection.socket_state() != SocketState::Open;
         if due && !connection.listed {

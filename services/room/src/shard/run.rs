@@ -86,20 +86,26 @@ impl Shard {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            let now = self.now();
+            let began = Instant::now();
+            let now = self.at(began);
             if now.ms > last.ms + wait_ms + PAUSE_MS {
                 self.core.woke(now);
             }
             last = now;
             self.note(&events);
             wait_ms = self.turn(now);
+            self.wiring.counters.turn.observe(began.elapsed(), 1);
         }
         self.stop();
         Ok(())
     }
 
     fn now(&self) -> Now {
-        Now { ms: self.started.elapsed().as_millis() as u64, wall_ms: now_ms() }
+        self.at(Instant::now())
+    }
+
+    fn at(&self, instant: Instant) -> Now {
+        Now { ms: (instant - self.started).as_millis() as u64, wall_ms: now_ms() }
     }
 
     fn note(&mut self, events: &Events) {
@@ -134,6 +140,9 @@ impl Shard {
         self.core.handle(taken, now, peer);
         let quiet_ms = self.core.turn(now);
         self.write(now);
+        if self.core.has_pushed() {
+            self.core.written(Instant::now());
+        }
         let asks_left = self.core.ask(&self.wiring.links);
         self.wiring.counters.connections.set(self.core.len().into());
         if !self.ready.is_empty() || self.core.has_work() {

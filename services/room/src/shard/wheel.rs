@@ -69,8 +69,9 @@ impl Wheel {
         self.set -= 1;
     }
 
-    /// Appends the timers whose time has come; they are not set any more.
-    pub(crate) fn advance(&mut self, now_ms: u64, fired: &mut Vec<u32>) {
+    /// Appends the timers whose time has come; they are not set any more. `late` is told how many milliseconds late how many of
+    /// them are.
+    pub(crate) fn advance(&mut self, now_ms: u64, fired: &mut Vec<u32>, mut late: impl FnMut(u64, u64)) {
         let until = now_ms / TICK_MS;
         // After a long pause every slot is due, once.
         let first = (self.tick + 1).max(until.saturating_sub(SLOTS - 1));
@@ -78,11 +79,15 @@ impl Wheel {
             if self.set == 0 {
                 break;
             }
+            let before = fired.len();
             let mut index = std::mem::replace(&mut self.heads[(tick % SLOTS) as usize], NONE);
             while index != NONE {
                 fired.push(index);
                 self.set -= 1;
                 index = std::mem::take(self.links.at(index)).next;
+            }
+            if fired.len() > before {
+                late(now_ms - tick * TICK_MS, (fired.len() - before) as u64);
             }
         }
         self.tick = self.tick.max(until);
@@ -105,7 +110,7 @@ mod tests {
 
     fn fired(wheel: &mut Wheel, now_ms: u64) -> Vec<u32> {
         let mut fired = Vec::new();
-        wheel.advance(now_ms, &mut fired);
+        wheel.advance(now_ms, &mut fired, |_, _| {});
         fired.sort_unstable();
         fired
     }
@@ -131,6 +136,19 @@ mod tests {
         assert_eq!(fired(&mut wheel, 1000 * SLOTS * TICK_MS), [1, 2]);
         wheel.set(3, 0);
         assert_eq!(fired(&mut wheel, 1000 * SLOTS * TICK_MS + TICK_MS), [3]);
+    }
+
+    #[test]
+    fn it_tells_how_late_timers_are() {
+        let mut wheel = Wheel::new();
+        for (index, at_ms) in [(1, 64), (2, 64), (3, 128)] {
+            wheel.set(index, at_ms);
+        }
+        let (mut fired, mut lags) = (Vec::new(), Vec::new());
+        wheel.advance(63, &mut fired, |lag, count| lags.push((lag, count)));
+        assert!(lags.is_empty());
+        wheel.advance(300, &mut fired, |lag, count| lags.push((lag, count)));
+        assert_eq!((fired.len(), lags), (3, vec![(236, 2), (172, 1)]));
     }
 
     proptest! {

@@ -92,12 +92,17 @@ impl Room {
         let deliveries =
             messages.into_iter().map(|message| Delivery { address: address(user), route, message }).collect();
         let shard = self.engine.shard_of(route.session).unwrap();
-        shard.deliver(deliveries).unwrap().blocking_recv().unwrap()
+        shard.deliver(deliveries, Instant::now()).unwrap().blocking_recv().unwrap()
+    }
+
+    /// All metrics, as text.
+    pub fn metrics(&self) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap()
     }
 
     /// The value of a metric: `name` or `name{label="value"}`.
     pub fn metric(&self, name: &str) -> u64 {
-        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let text = self.metrics();
         let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }

@@ -16,8 +16,13 @@ impl Core {
         for item in taken.items {
             match item {
                 ToShard::Answers(answers) => answers.into_iter().for_each(|answer| self.answer(answer, now)),
-                ToShard::Deliver(deliveries, reply) => {
-                    let results = deliveries.iter().map(|delivery| self.deliver(delivery, now)).collect();
+                ToShard::Deliver { deliveries, came_at, reply } => {
+                    let results: Vec<Delivered> =
+                        deliveries.iter().map(|delivery| self.deliver(delivery, now)).collect();
+                    let pushed = results.iter().filter(|result| **result == Delivered::Pushed).count();
+                    if pushed > 0 {
+                        self.pushed.push((came_at, pushed as u64));
+                    }
                     // Nobody waits for it any more: the hints were heard all the same.
                     let _ = reply.send(results);
                 }

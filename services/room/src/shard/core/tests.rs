@@ -9,6 +9,8 @@ use crate::link::{
     Answer, BindOutcome, BindProof, BindRequest, Bound, Command, Delivered, Delivery, Identity, LoadRequest,
     Loaded, Message, ToCluster,
 };
+use crate::metrics::State;
+use crate::transport::TransportKind;
 use crate::transport::testing::{self, Authority};
 use rustls::ClientConnection;
 
@@ -244,15 +246,30 @@ fn numbers_of_connections_follow_what_becomes_of_them() {
         let room = core.room.load(Ordering::Relaxed);
         (counters.unauthenticated.read(), counters.sessions.read(), counters.binds.read(), room)
     };
+    let states = |core: &Core| {
+        let population = &core.env.counters.population;
+        State::ALL.map(|state| population.in_state(TransportKind::Tcp, state))
+    };
     let greeting = core.accepted(NOW).unwrap();
-    assert_eq!(numbers(&core), (1, 0, 0, 1));
+    assert_eq!((numbers(&core), states(&core)), ((1, 0, 0, 1), [1, 0, 0, 0]));
+    let opening = greeted(&mut core, 2);
+    asked_bind(&mut core);
+    assert_eq!((numbers(&core), states(&core)), ((1, 1, 1, 2), [1, 1, 0, 0]));
+    assert!(core.env.counters.sdks.sessions().is_empty(), "it is not known yet whether to believe it");
     let session = idle_session(&mut core, 1);
-    assert_eq!(numbers(&core), (1, 1, 1, 2));
-    for index in [greeting, session] {
+    assert_eq!((numbers(&core), states(&core)), ((1, 2, 2, 3), [1, 1, 1, 0]));
+    assert_eq!(core.env.counters.population.in_network(TransportKind::Tcp, 0), 1);
+    assert_eq!(core.env.counters.sdks.sessions(), [("rust/0.1.0".to_owned(), 1)]);
+    for index in [greeting, opening, session] {
         core.lost(index, NOW);
+    }
+    assert_eq!(states(&core), [0, 0, 0, 3]);
+    for index in [greeting, opening, session] {
         core.remove(index);
     }
-    assert_eq!(numbers(&core), (0, 0, 0, 0));
+    assert_eq!((numbers(&core), states(&core)), ((0, 0, 0, 0), [0; 4]));
+    assert_eq!(core.env.counters.population.in_network(TransportKind::Tcp, 0), 0);
+    assert!(core.env.counters.sdks.sessions().is_empty());
     assert!(matches!(core.env.questions.pop_front(), Some(ToCluster::Unbind { .. })));
 }
 

@@ -15,9 +15,10 @@ use crate::link::{
     Answer, BindId, ClusterReceiver, ClusterSender, Command, Delivered, Delivery, Identity, LoadRequest,
     Message, ShardInbox, ShardSender, ToCluster, cluster_channel, shard_queue,
 };
-use crate::metrics::Counters;
+use crate::metrics::{Counters, State};
 use crate::session::{Now, SocketState};
 use crate::shard::core::Core;
+use crate::transport::TransportKind;
 use crate::walk::Walks;
 
 pub(super) const DEVICES: usize = 3;
@@ -256,7 +257,9 @@ impl World {
         self.store.insert((user, message.id), message.clone());
         let Some(route) = self.routes.get(&user).copied().filter(|r| hint && r.node != 99) else { return };
         let id = message.id;
-        let results = self.sender.deliver(vec![Delivery { address: address(user), route, message }]);
+        let results = self
+            .sender
+            .deliver(vec![Delivery { address: address(user), route, message }], std::time::Instant::now());
         let mut results = results.unwrap();
         self.core.handle(self.inbox.take(), self.now, |_| String::new());
         match results.try_recv().unwrap()[..] {
@@ -359,6 +362,22 @@ impl World {
         assert!(self.core.connections().all(|c| c.partial_input() <= limit));
         self.check_one_load_each();
         assert_eq!(self.counters.binds.read() as usize, audits.len());
+        self.check_who_is_counted();
+    }
+
+    /// The metrics of connections tell what there is.
+    fn check_who_is_counted(&self) {
+        let Counters { population, sdks, .. } = &*self.counters;
+        for state in State::ALL {
+            let there = self.core.connections().filter(|c| c.resident().state == state).count();
+            assert_eq!(population.in_state(TransportKind::Tcp, state), there as u64, "{state:?}");
+        }
+        let open = population.in_state(TransportKind::Tcp, State::Open);
+        assert_eq!(
+            (0..7).map(|network| population.in_network(TransportKind::Tcp, network)).sum::<u64>(),
+            open
+        );
+        assert_eq!(sdks.sessions().iter().map(|(_, sessions)| sessions).sum::<u64>(), open);
     }
 
     /// D4: a question for which another load of the same bind waits must be one that was given up.
