@@ -116,6 +116,12 @@ impl Output {
         result
     }
 
+    /// The unwritten bytes, if they stand together, as they nearly always do.
+    pub(crate) fn only(&self) -> Option<&[u8]> {
+        let unwritten = self.0.as_ref()?;
+        (unwritten.segments.len() == 1).then(|| unwritten.segments.front())?.map(Segment::unwritten)
+    }
+
     /// The unwritten bytes, in order, in as many slices as there is place for.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let Some(unwritten) = &self.0 else { return 0 };

@@ -345,4 +345,6 @@ impl Core {
 }
 
 #[cfg(test)]
+mod growth;
+#[cfg(test)]
 mod tests;

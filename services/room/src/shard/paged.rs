@@ -36,27 +36,34 @@ impl<T: Default> Paged<T> {
     }
 }
 
-/// Things with an index and a generation: a place is used again with the next generation.
+/// Things with an index and a generation: a place is used again with the next generation. Neither growing nor emptying it moves
+/// anything: a list of what is free, kept apart, would have to be copied when it grows.
 pub(crate) struct Slab<T> {
     places: Paged<Place<T>>,
-    free: Vec<u32>,
+    /// The free place that is used next; the others follow from it.
+    free: u32,
     used: u32,
 }
 
 struct Place<T> {
     generation: u32,
+    /// While it is free: the free place after it.
+    next: u32,
     content: Option<T>,
 }
 
+/// No place.
+const NONE: u32 = u32::MAX;
+
 impl<T> Default for Place<T> {
     fn default() -> Place<T> {
-        Place { generation: 0, content: None }
+        Place { generation: 0, next: NONE, content: None }
     }
 }
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Slab<T> {
-        Slab { places: Paged::new(), free: Vec::new(), used: 0 }
+        Slab { places: Paged::new(), free: NONE, used: 0 }
     }
 
     /// Things in it.
@@ -71,14 +78,13 @@ impl<T> Slab<T> {
 
     /// Puts in what `make` makes for its index and generation; says the index.
     pub(crate) fn insert(&mut self, make: impl FnOnce(u32, u32) -> T) -> u32 {
-        if self.free.is_empty() {
-            let first = self.places.places();
-            self.places.at(first);
-            self.free.extend((first..first + PAGE as u32).rev());
+        if self.free == NONE {
+            self.add_page();
         }
-        let index = self.free.pop().expect("a page was added above");
+        let index = self.free;
         let place = self.places.at(index);
         place.content = Some(make(index, place.generation));
+        self.free = std::mem::replace(&mut place.next, NONE);
         self.used += 1;
         index
     }
@@ -96,9 +102,18 @@ impl<T> Slab<T> {
         let place = self.places.get_mut(index)?;
         let content = place.content.take()?;
         place.generation = place.generation.wrapping_add(1);
+        place.next = std::mem::replace(&mut self.free, index);
         self.used -= 1;
-        self.free.push(index);
         Some(content)
+    }
+
+    /// A page of free places, the first to be used first.
+    fn add_page(&mut self) {
+        let first = self.places.places();
+        self.places.at(first);
+        for index in (first..self.places.places()).rev() {
+            self.places.at(index).next = std::mem::replace(&mut self.free, index);
+        }
     }
 }
 

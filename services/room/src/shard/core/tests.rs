@@ -21,7 +21,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const NOW: Now = Now { ms: 1000, wall_ms: 1_800_000_000_000 };
 const IDENTITY: Identity = Identity { node: 1, incarnation: 1 };
 
-fn core() -> Core {
+pub(super) fn core() -> Core {
     let config = EngineConfig { max_unauthenticated: 1_000_000, ..EngineConfig::default() };
     let mut core = Core::new(0, config, Arc::new(Counters::default()), Arc::new(AtomicU64::new(0)), 1);
     core.command(Command::Identity(IDENTITY), NOW, &|_| String::new());
@@ -73,7 +73,7 @@ fn asked_bind(core: &mut Core) -> BindRequest {
 }
 
 /// A session with one bind that has nothing to do.
-fn idle_session(core: &mut Core, number: u64) -> u32 {
+pub(super) fn idle_session(core: &mut Core, number: u64) -> u32 {
     let index = greeted(core, number);
     bound_and_loaded(core);
     let unwritten = core.output(index).map_or(0, Output::len);

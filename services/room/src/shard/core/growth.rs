@@ -1,0 +1,56 @@
+//! How long a shard stands still while it grows. Only here are a million sessions held in one test.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::tests::{core, idle_session};
+use super::*;
+
+const SESSIONS: u64 = 1_000_000;
+/// When the tests of the core take place.
+const NOW_MS: u64 = 1_000;
+const LONGEST: Duration = Duration::from_millis(1);
+
+/// The CPU time of this thread: what others do on the machine meanwhile does not count.
+fn cpu_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// Does something so often; the longest that one took.
+fn longest(what: &str, times: u64, mut work: impl FnMut(u64)) -> Duration {
+    let (mut longest, mut slow) = (Duration::ZERO, 0);
+    for number in 0..times {
+        let begun = cpu_time();
+        work(number);
+        let took = cpu_time() - begun;
+        longest = longest.max(took);
+        slow += u32::from(took > LONGEST / 2);
+    }
+    println!("{what}: the longest of {times} took {longest:?}; {slow} took more than half a millisecond");
+    longest
+}
+
+#[test]
+#[ignore = "measures time and takes a gigabyte; for an optimised build"]
+fn a_shard_grows_to_a_million_sessions_and_back_without_a_stall() {
+    let mut core = core();
+    let connecting = longest("connecting, with HELLO, bind and load", SESSIONS, |number| {
+        idle_session(&mut core, number);
+    });
+    let now = Now { ms: NOW_MS + 200_000, wall_ms: 1_800_000_200_000 };
+    let turns = longest("turns that run timers", 2_000, |turn| {
+        core.turn(Now { ms: now.ms + turn * 64, ..now });
+        core.env.questions.clear();
+    });
+    let leaving = longest("leaving", SESSIONS, |number| {
+        core.lost(number as u32, now);
+        core.remove(number as u32);
+        core.env.questions.clear();
+    });
+    assert_eq!(core.len(), 0);
+    for (what, took) in [("connecting", connecting), ("a turn", turns), ("leaving", leaving)] {
+        assert!(took <= LONGEST, "{what} took {took:?}");
+    }
+}
