@@ -119,7 +119,8 @@ impl Output {
     /// The unwritten bytes, if they stand together, as they nearly always do.
     pub(crate) fn only(&self) -> Option<&[u8]> {
         let unwritten = self.0.as_ref()?;
-        (unwritten.segments.len() == 1).then(|| unwritten.segments.front())?.map(Segment::unwritten)
+        let alone = unwritten.segments.len() == 1 && unwritten.sealed.unwritten().is_empty();
+        unwritten.segments.front().filter(|_| alone).map(Segment::unwritten)
     }
 
     /// The unwritten bytes, in order, in as many slices as there is place for.
@@ -263,6 +264,13 @@ mod tests {
     use super::*;
 
     fn contents(output: &Output) -> Vec<u8> {
+        let together = output.only().map(<[u8]>::to_vec);
+        let contents = in_slices(output);
+        assert!(together.is_none_or(|together| together == contents), "the same, in one piece");
+        contents
+    }
+
+    fn in_slices(output: &Output) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 64];
         let used = output.slices(&mut slices);
         slices[..used].iter().flat_map(|s| s.iter().copied()).collect()

@@ -117,10 +117,12 @@ impl Core {
         self.connection_event(index, now, |connection, env| connection.lost(now, env));
     }
 
-    /// The socket has taken this many bytes.
+    /// The socket has taken this many bytes. Nothing else follows from it: deadlines only move away by it.
     pub(crate) fn wrote(&mut self, index: u32, bytes: usize, now: Now) {
         self.env.counters.sent_bytes.add(bytes as u64);
-        self.connection_event(index, now, |connection, env| connection.wrote(bytes, now, env));
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.wrote(bytes, now, &mut self.env);
+        }
     }
 
     /// Connections that have something to write or to close, once each.

@@ -1,11 +1,11 @@
 //! The sockets of a shard, by connection index.
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 use super::paged::Paged;
 use crate::session::Output;
@@ -94,7 +94,7 @@ impl Socket {
     /// Reads once. `recv` and `send` pass by what the kernel does for files of any kind, which is a tenth of their cost.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Got {
         let length = buffer.len();
-        match rustix::net::recv(&self.stream, buffer, RecvFlags::empty()).map_err(io::Error::from) {
+        match recv(&self.stream, buffer, RecvFlags::empty()).map_err(io::Error::from) {
             Ok((0, _)) => Got::End,
             Ok((count, _)) if count < length && !self.ends => Got::Last(count),
             Ok((count, _)) => Got::Bytes(count),
@@ -107,14 +107,15 @@ impl Socket {
     /// Writes once, as much as the socket takes.
     pub(crate) fn write(&mut self, output: &Output) -> Took {
         let written = match output.only() {
-            Some(bytes) => rustix::net::send(&self.stream, bytes, SendFlags::NOSIGNAL).map_err(io::Error::from),
+            Some(bytes) => send(&self.stream, bytes, SendFlags::NOSIGNAL),
             None => {
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let used = output.slices(&mut slices);
-                self.stream.write_vectored(&slices[..used])
+                let mut nothing = SendAncillaryBuffer::default();
+                sendmsg(&self.stream, &slices[..used], &mut nothing, SendFlags::NOSIGNAL)
             }
         };
-        match written {
+        match written.map_err(io::Error::from) {
             Ok(0) => Took::End,
             Ok(count) => Took::Bytes(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
