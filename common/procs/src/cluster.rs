@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use futures::future::{join_all, try_join_all};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use longline_testkit::{MariaDb, MariaDbOptions, RedisOptions, RedisServer, Scratch, Surroundings};
+use longline_testkit::{MariaDb, MariaDbOptions, RedisOptions, RedisServer, Scratch};
 use longline_types::Role;
 
-use crate::settings::{Shared, lay_over, settings};
+use crate::nodes::{on_cores, start_node};
+use crate::settings::{Shared, Stores};
 use crate::{Description, NodeDescription, NodeProcess, Options, Product, api};
 
 /// Processes that open their ports at the same time: each has a deadline for that, however many there are and however few cores.
@@ -32,7 +33,7 @@ impl Cluster {
     /// Starts Redis, MariaDB and every process, waits until all are ready, and creates the product `demo`.
     pub async fn start(options: Options) -> anyhow::Result<Cluster> {
         let scratch = Scratch::new()?;
-        let surroundings = on_cores(&options);
+        let surroundings = on_cores(options.cores.as_deref());
         let redis = RedisOptions { surroundings: surroundings.clone(), ..RedisOptions::default() };
         let (buffer_pool_mib, log_mib) = (options.database_mib, (options.database_mib / 4).max(16));
         let mariadb = MariaDbOptions { surroundings, buffer_pool_mib, log_mib };
@@ -42,15 +43,17 @@ impl Cluster {
         )?;
         let mysql = mariadb.create_database().await?;
         let (admin_key, admin_key_file) = write_admin_key(scratch.path())?;
-        let mut shared =
-            Shared { mysql: mysql.clone(), redis: redis.url(), admin_key: admin_key_file, keeper: None };
+        let stores = Stores { mysql: mysql.clone(), redis: redis.url(), admin_key: admin_key_file };
+        let mut shared = Shared { stores: Some(stores), keeper: None };
 
-        let keeper = start_node(&options, &scratch, &shared, Role::Keeper, 1).await?;
+        let cores = options.cores.as_deref();
+        let keeper = start_node(&options, &scratch, &shared, Role::Keeper, 1, cores).await?;
         shared.keeper = Some(keeper.addresses().rpc.clone());
         let others = Role::ALL.into_iter().filter(|role| *role != Role::Keeper);
         let others =
             others.flat_map(|role| (1..=options.count[role.name()]).map(move |number| (role, number)));
-        let others = others.map(|(role, number)| start_node(&options, &scratch, &shared, role, number));
+        let start = |(role, number)| start_node(&options, &scratch, &shared, role, number, cores);
+        let others = others.map(start);
         let mut nodes = vec![keeper];
         nodes.extend(stream::iter(others).buffered(AT_ONCE).try_collect::<Vec<_>>().await?);
         try_join_all(nodes.iter_mut().map(NodeProcess::wait_ready)).await?;
@@ -159,29 +162,6 @@ impl Cluster {
         result = result.and(self.redis.stop().await);
         result.and(self.mariadb.stop().await)
     }
-}
-
-async fn start_node(
-    options: &Options,
-    scratch: &Scratch,
-    shared: &Shared,
-    role: Role,
-    number: usize,
-) -> anyhow::Result<NodeProcess> {
-    let name = format!("{role}-{number}");
-    let folder = scratch.path().join(&name);
-    std::fs::create_dir(&folder)?;
-    let mut table = settings(role, &name, &folder, shared);
-    if let Some(over) = options.settings.get(role.name()) {
-        lay_over(&mut table, over.clone());
-    }
-    let environment = options.environment.clone();
-    let surroundings = Surroundings { environment, ..on_cores(options) };
-    NodeProcess::start(&options.binary, role, &name, &folder, table, &surroundings).await
-}
-
-fn on_cores(options: &Options) -> Surroundings {
-    Surroundings { environment: Vec::new(), cores: options.cores.clone().unwrap_or_default() }
 }
 
 /// A key that nobody knows before, in a file for the centers.

@@ -2,23 +2,32 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use longline_types::Role;
 use toml::{Table, Value, toml};
 
 /// What the processes of one cluster share.
+#[derive(Default, Debug)]
 pub(crate) struct Shared {
+    /// What savers and centers stand on; none where there are none of these.
+    pub(crate) stores: Option<Stores>,
+    /// host:port; none for the keeper itself.
+    pub(crate) keeper: Option<String>,
+}
+
+/// What savers and centers stand on.
+#[derive(Debug)]
+pub(crate) struct Stores {
     /// URL of the database.
     pub(crate) mysql: String,
     /// URL of Redis.
     pub(crate) redis: String,
     /// File with the admin key.
     pub(crate) admin_key: String,
-    /// host:port; none for the keeper itself.
-    pub(crate) keeper: Option<String>,
 }
 
-/// The configuration of a process: ports chosen by the kernel, its files in `folder`.
-pub(crate) fn settings(role: Role, name: &str, folder: &Path, shared: &Shared) -> Table {
+/// The configuration of a process: ports chosen by the kernel, its files in `folder`. An error if there is nothing for it to stand on.
+pub(crate) fn settings(role: Role, name: &str, folder: &Path, shared: &Shared) -> anyhow::Result<Table> {
     let mut table = toml! {
         [node]
         rpc = "127.0.0.1:0"
@@ -27,8 +36,8 @@ pub(crate) fn settings(role: Role, name: &str, folder: &Path, shared: &Shared) -
     };
     lay_over(&mut table, node(name, shared));
     let path = folder.to_string_lossy().into_owned();
-    lay_over(&mut table, own(role, path, shared));
-    table
+    lay_over(&mut table, own(role, path, shared.stores.as_ref())?);
+    Ok(table)
 }
 
 /// Puts `over` onto `table`: sections are merged, values replaced.
@@ -50,14 +59,17 @@ fn node(name: &str, shared: &Shared) -> Table {
 }
 
 /// What the role needs beyond `[node]`.
-fn own(role: Role, folder: String, shared: &Shared) -> Table {
-    let (mysql, redis, admin_key) = (&shared.mysql, &shared.redis, &shared.admin_key);
+fn own(role: Role, folder: String, stores: Option<&Stores>) -> anyhow::Result<Table> {
+    let stores = || stores.with_context(|| format!("a {role} needs Redis, MariaDB and an admin key"));
     let text = match role {
         Role::Keeper => format!("data = '{folder}/data'\n"),
-        Role::Saver => format!("[store]\nkind = 'cluster'\nmysql = ['{mysql}']\nredis = '{redis}'\n"),
+        Role::Saver => {
+            let Stores { mysql, redis, .. } = stores()?;
+            format!("[store]\nkind = 'cluster'\nmysql = ['{mysql}']\nredis = '{redis}'\n")
+        }
         Role::Room => "listen = '127.0.0.1:0'\n".to_owned(),
-        Role::Center => format!("admin_key_file = '{admin_key}'\n"),
+        Role::Center => format!("admin_key_file = '{}'\n", stores()?.admin_key),
         Role::Register | Role::Coordinator | Role::Dispatcher => String::new(),
     };
-    toml::from_str(&text).expect("written here")
+    Ok(toml::from_str(&text)?)
 }

@@ -61,6 +61,18 @@ impl Injector {
         Ok((Injector { queue, space, failure }, Acks { socket: reading, input: BytesMut::new() }))
     }
 
+    /// Tells what the users are called (user N is `<prefix>-<N>`), and whether all that is sent to them is transient. To be called
+    /// first, if at all.
+    ///
+    /// # Errors
+    /// If the prefix is longer than 100 bytes, or the connection has ended.
+    pub async fn users(&self, prefix: &str, transient: bool) -> Result<(), InjectError> {
+        for batch in batches([Order::Users { prefix: prefix.to_owned(), transient }])? {
+            self.enqueue(batch).await?;
+        }
+        Ok(())
+    }
+
     /// Sends messages, in their order; those that fit into a batch of 256 KiB travel and are handled together. Waits while more
     /// than 1 MiB is not written. Given up halfway, it has sent the first batches or none.
     ///

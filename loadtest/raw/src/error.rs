@@ -17,4 +17,7 @@ pub enum InjectError {
     /// A payload is longer than a message may be; nothing of its group was sent.
     #[error("a payload of {0} bytes is longer than a message may be")]
     PayloadTooLong(usize),
+    /// The prefix of the users is longer than a user's name may be; nothing was sent.
+    #[error("a prefix of {0} bytes is longer than the name of a user may be")]
+    PrefixTooLong(usize),
 }

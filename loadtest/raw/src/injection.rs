@@ -7,11 +7,15 @@
 //! batch     length: u32 (of what follows, at most 256 KiB) | order…
 //! order     1: u8 | user: u32 | id: u64 | length: u32 | payload        deliver to one user
 //!           2: u8 | id: u64 | length: u32 | payload                    deliver to every session
+//!           3: u8 | class: u8 | length: u8 | prefix                    what the users are called, and the class of what follows
 //! report    length: u32 (of what follows, at most 96 KiB) | absent: u32 | acked…
 //! acked     user: u32 | id: u64
 //! ```
 //!
 //! - A user is a number: that at the end of the name in HELLO, after the last `-`.
+//! - Order 3 comes before all others, if it comes. User N is named `<prefix>-<N>`: who needs no names passes over the prefix. Class 0,
+//!   which also holds without the order, is durable. 1 is transient: devices do not acknowledge those; they are reported as
+//!   acknowledged when they have been handed to the session, and as absent if they have not.
 //! - A batch is handled once it is there as a whole. What it has for one session is written at once.
 //! - `absent` counts the deliveries since the last report whose user was not connected; they are dropped.
 //! - An acknowledgement of a broadcast goes to the injector that sent it, as long as there were not 16 later ones. Any other
@@ -27,11 +31,13 @@ use longline_types::limits::PAYLOAD;
 use crate::InjectError;
 
 /// What an injector sends first.
-pub(crate) const PREFACE: [u8; 4] = *b"LLI\x01";
+pub const PREFACE: [u8; 4] = *b"LLI\x01";
 /// Most bytes of a batch after its length.
-pub(crate) const BATCH: usize = 256 * 1024;
+pub const BATCH: usize = 256 * 1024;
 /// Most bytes of a report after its length.
 pub(crate) const REPORT: usize = 96 * 1024;
+/// Most bytes of the prefix of users: a user's name has at most 128.
+const PREFIX: usize = 100;
 /// Bytes of a length.
 pub(crate) const LENGTH: usize = 4;
 /// Bytes of a report before the first acknowledgement.
@@ -41,8 +47,10 @@ pub(crate) const ACKED: usize = 12;
 
 const DELIVER: u8 = 1;
 const BROADCAST: u8 = 2;
+const USERS: u8 = 3;
 const DELIVER_HEAD: usize = 1 + 4 + 8 + 4;
 const BROADCAST_HEAD: usize = 1 + 8 + 4;
+const USERS_HEAD: usize = 1 + 1 + 1;
 
 /// A message for one user.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,9 +83,23 @@ pub struct Report {
 
 /// What an injector asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Order {
+pub enum Order {
+    /// A message for one user.
     Deliver(Delivery),
-    Broadcast { id: u64, payload: Bytes },
+    /// A message for every session.
+    Broadcast {
+        /// The message's id.
+        id: u64,
+        /// At most 64 KiB.
+        payload: Bytes,
+    },
+    /// Whom this injector's messages are for, and of which class its deliveries are.
+    Users {
+        /// User N is named `<prefix>-<N>`.
+        prefix: String,
+        /// They are not acknowledged by devices.
+        transient: bool,
+    },
 }
 
 impl Order {
@@ -86,6 +108,10 @@ impl Order {
         let (head, payload) = match self {
             Order::Deliver(delivery) => (DELIVER_HEAD, &delivery.payload),
             Order::Broadcast { payload, .. } => (BROADCAST_HEAD, payload),
+            Order::Users { prefix, .. } if prefix.len() > PREFIX => {
+                return Err(InjectError::PrefixTooLong(prefix.len()));
+            }
+            Order::Users { prefix, .. } => return Ok(USERS_HEAD + prefix.len()),
         };
         let length = payload.len();
         if length > PAYLOAD { Err(InjectError::PayloadTooLong(length)) } else { Ok(head + length) }
@@ -105,13 +131,22 @@ impl Order {
                 out.put_u64_le(*id);
                 payload
             }
+            Order::Users { prefix, transient } => {
+                out.put_u8(USERS);
+                out.put_u8((*transient).into());
+                out.put_u8(prefix.len() as u8);
+                return out.put_slice(prefix.as_bytes());
+            }
         };
         out.put_u32_le(payload.len() as u32);
         out.put_slice(payload);
     }
 
     /// Takes the next order from what is left of a batch. Its payload shares the batch's memory.
-    pub(crate) fn take(batch: &mut Bytes) -> Result<Order, InjectError> {
+    ///
+    /// # Errors
+    /// If it is cut off, unknown or too long. Nothing more can be read from its connection then.
+    pub fn take(batch: &mut Bytes) -> Result<Order, InjectError> {
         const CUT: InjectError = InjectError::Malformed("an order is cut off");
         match batch.try_get_u8().map_err(|_| CUT)? {
             DELIVER => {
@@ -122,6 +157,20 @@ impl Order {
             BROADCAST => {
                 let id = batch.try_get_u64_le().map_err(|_| CUT)?;
                 Ok(Order::Broadcast { id, payload: take_payload(batch)? })
+            }
+            USERS => {
+                let transient = match batch.try_get_u8().map_err(|_| CUT)? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(InjectError::Malformed("no class has this number")),
+                };
+                let length = usize::from(batch.try_get_u8().map_err(|_| CUT)?);
+                if length > batch.len() {
+                    return Err(CUT);
+                }
+                let prefix = String::from_utf8(batch.split_to(length).into());
+                let prefix = prefix.map_err(|_| InjectError::Malformed("a prefix is no UTF-8"))?;
+                Ok(Order::Users { prefix, transient })
             }
             _ => Err(InjectError::Malformed("no order has this number")),
         }
@@ -147,7 +196,10 @@ impl Report {
 
 /// Takes the batch or report at the start of `input`, without its length: none while it is not whole. A length beyond `longest`
 /// is an error as soon as it can be seen.
-pub(crate) fn take_whole(input: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, InjectError> {
+///
+/// # Errors
+/// If the length is beyond the limit.
+pub fn take_whole(input: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, InjectError> {
     let Some(length) = input.first_chunk::<LENGTH>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;
     if length > longest {
@@ -180,6 +232,7 @@ mod tests {
         vec![
             Order::Deliver(Delivery { user: 7, id: 1 << 60, payload: payload.clone() }),
             Order::Broadcast { id: 3, payload },
+            Order::Users { prefix: "a-1".into(), transient: true },
             Order::Deliver(Delivery { user: u32::MAX, id: 0, payload: Bytes::new() }),
         ]
     }

@@ -3,7 +3,8 @@
 //! [`Raw`] is the physical limit against which a room is measured: one thread, one epoll, no services behind it. Devices speak
 //! the client protocol with it, just enough to connect, get messages and acknowledge them; whoever makes the load hands it
 //! messages over a second port, and gets the acknowledgements back there. [`Injector`] is the client of that port; the
-//! protocol between the two is described in `injection.rs`.
+//! protocol between the two is described in `injection.rs`. Who serves the same protocol with something else behind it uses
+//! [`Order`], [`take_whole`] and [`Reports`].
 //!
 //! What it leaves out, since a reference must not do more than it has to: nothing is stored, heartbeats and handshakes have no
 //! deadline, tokens are not looked at, and there is no window. What it does not leave out: lengths are checked before memory
@@ -28,6 +29,7 @@ mod users;
 
 pub use client::{Acks, Injector};
 pub use error::InjectError;
-pub use injection::{Acked, Delivery, Report};
+pub use injection::{Acked, BATCH, Delivery, Order, PREFACE, Report, take_whole};
 pub use raw::{Options, Raw, bind};
+pub use reports::Reports;
 pub use stats::Stats;

@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     stream: TcpStream,
     /// Its preface has come.
     is_greeted: bool,
+    /// What it delivers is transient.
+    pub(crate) is_transient: bool,
     input: BytesMut,
     /// What is left of the batch that is being handled.
     batch: Bytes,
@@ -50,6 +52,7 @@ impl Peer {
             serial,
             stream,
             is_greeted: false,
+            is_transient: false,
             input: BytesMut::new(),
             batch: Bytes::new(),
             reports: Reports::default(),

@@ -13,7 +13,7 @@ const KEPT_CAPACITY: usize = 1024 * 1024;
 
 /// Reports in their order.
 #[derive(Default)]
-pub(crate) struct Reports {
+pub struct Reports {
     bytes: Vec<u8>,
     written: usize,
     /// Where the report begins that is still being filled.
@@ -22,7 +22,7 @@ pub(crate) struct Reports {
 
 impl Reports {
     /// A device has acknowledged a message.
-    pub(crate) fn acked(&mut self, user: u32, id: u64) {
+    pub fn acked(&mut self, user: u32, id: u64) {
         let start = self.start();
         self.bytes.extend_from_slice(&user.to_le_bytes());
         self.bytes.extend_from_slice(&id.to_le_bytes());
@@ -32,7 +32,7 @@ impl Reports {
     }
 
     /// A delivery's user was not connected.
-    pub(crate) fn absent(&mut self) {
+    pub fn absent(&mut self) {
         let start = self.start();
         if let Some(count) =
             self.bytes[start..].get_mut(LENGTH..REPORT_HEAD).and_then(|b| b.first_chunk_mut())
@@ -42,19 +42,19 @@ impl Reports {
     }
 
     /// Ends the report that is being filled: what there is may be written.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         let Some(start) = self.open.take() else { return };
         let length = (self.bytes.len() - start - LENGTH) as u32;
         self.bytes[start..start + LENGTH].copy_from_slice(&length.to_le_bytes());
     }
 
     /// What is to be written, after [`Reports::end`].
-    pub(crate) fn unwritten(&self) -> &[u8] {
+    pub fn unwritten(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
     /// The socket has taken this many bytes.
-    pub(crate) fn advance(&mut self, count: usize) {
+    pub fn advance(&mut self, count: usize) {
         self.written += count;
         if self.written == self.bytes.len() {
             self.bytes.clear();
@@ -67,12 +67,12 @@ impl Reports {
     }
 
     /// Whether the injector is to read first.
-    pub(crate) fn is_long(&self) -> bool {
+    pub fn is_long(&self) -> bool {
         self.unwritten().len() >= LONG
     }
 
     /// Whether the injector reads nothing at all, as it seems.
-    pub(crate) fn is_too_long(&self) -> bool {
+    pub fn is_too_long(&self) -> bool {
         self.unwritten().len() >= TOO_LONG
     }
 

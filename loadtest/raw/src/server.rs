@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use longline_pb::client::Push;
+use longline_pb::client::{Push, PushFlag};
 use longline_types::now_ms;
 use mio::{Events, Poll, Token};
 
@@ -163,12 +163,17 @@ fn follow(
     while !broadcasts.are_full() {
         match peer.next_order()? {
             Some(Order::Deliver(Delivery { user, id, payload })) => {
-                let push = Push { id, payload, sent_at_ms, ..Push::default() };
+                let flags = if peer.is_transient { PushFlag::Transient as u32 } else { 0 };
+                let push = Push { id, payload, flags, sent_at_ms, ..Push::default() };
                 if !devices.deliver(user, peer.serial(), &push) {
                     devices.tally.absent += 1;
                     peer.reports.absent();
+                } else if peer.is_transient {
+                    peer.reports.acked(user, id);
                 }
             }
+            // Users are found by their numbers here.
+            Some(Order::Users { transient, .. }) => peer.is_transient = transient,
             Some(Order::Broadcast { id, payload }) => {
                 broadcasts.start(id, payload, peer.serial(), sent_at_ms)
             }

@@ -5,7 +5,7 @@ use crate::{LocalAgents, Route, Scenario, Servers, StormKind};
 
 /// Checks what no section can check alone; `place` says where a key was given.
 pub(crate) fn check(scenario: &Scenario, place: impl Fn(&str) -> Place) -> Result<(), Fault> {
-    let complaints = [agents, broadcast, storm, external, reference];
+    let complaints = [agents, broadcast, storm, room, external, reference];
     match complaints.iter().find_map(|complaint| complaint(scenario)) {
         Some((path, reason)) => Err(Fault::new(place(path), reason)),
         None => Ok(()),
@@ -51,11 +51,20 @@ fn storm(scenario: &Scenario) -> Option<Complaint> {
         Servers::Standalone(_) => {
             "storm.kind \"kill_room\" needs servers.mode = \"cluster\": a standalone room is the whole system"
         }
+        Servers::Room(_) => {
+            "storm.kind \"kill_room\" needs servers.mode = \"cluster\": a room alone has no other that its devices could go to"
+        }
         Servers::External(_) => {
             "storm.kind \"kill_room\" needs servers.mode = \"cluster\": a room of external servers cannot be killed"
         }
     };
     Some(("storm.kind", reason.into()))
+}
+
+fn room(scenario: &Scenario) -> Option<Complaint> {
+    let Servers::Room(_) = &scenario.servers else { return None };
+    let reason = "[uplink] needs other servers: in mode = \"room\" there is no coordinator to take them";
+    scenario.uplink.is_some().then(|| ("uplink", reason.to_owned()))
 }
 
 fn external(scenario: &Scenario) -> Option<Complaint> {

@@ -28,7 +28,7 @@ pub use error::ScenarioError;
 pub use keys::{KEYS, Key, key_table};
 pub use phases::Phases;
 pub use scenario::{Activity, Machine, Scenario};
-pub use servers::{Counts, External, Local, Servers};
+pub use servers::{Counts, External, Local, Room, Servers};
 pub use traffic::{Broadcast, Class, Pace, PayloadSize, Unicast, Uplink, Via};
 pub use trouble::{Churn, Hostile, Storm, StormKind};
 pub use verdict::{Reference, Verdict};

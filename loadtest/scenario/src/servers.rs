@@ -26,8 +26,24 @@ pub enum Servers {
         #[serde(flatten)]
         local: Local,
     },
+    /// One room process alone on its cores, with a keeper, a register and the tester's own backend on others.
+    Room(Room),
     /// A system that runs already and is only pointed at.
     External(External),
+}
+
+/// A room that is measured alone.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
+pub struct Room {
+    /// The cores of everything else that is started; empty: those of the agents.
+    #[serde(default)]
+    pub other_cores: Vec<usize>,
+    /// The product's window: messages in flight per bind; none: a product's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u32>,
+    /// The room's cores, and the settings of the room, the register and the keeper.
+    #[serde(flatten)]
+    pub local: Local,
 }
 
 /// How the servers run that are started for the run.
@@ -111,18 +127,25 @@ impl Servers {
     /// How many rooms there are, if that is known.
     pub fn rooms(&self) -> Option<usize> {
         match self {
-            Servers::Standalone(_) => Some(1),
+            Servers::Standalone(_) | Servers::Room(_) => Some(1),
             Servers::Cluster { counts, .. } => Some(counts.rooms),
             Servers::External(_) => None,
         }
     }
 
     pub(crate) fn read(section: &Section<'_>, machine: &Machine) -> Result<Servers, Fault> {
-        const MODES: [(&str, Mode); 3] =
-            [("standalone", Mode::Standalone), ("cluster", Mode::Cluster), ("external", Mode::External)];
+        const MODES: [(&str, Mode); 4] = [
+            ("standalone", Mode::Standalone),
+            ("cluster", Mode::Cluster),
+            ("room", Mode::Room),
+            ("external", Mode::External),
+        ];
         let mode = section.or("mode", Mode::Standalone, |given| given.choice(&MODES))?;
         if mode != Mode::Cluster {
             section.refuse(&COUNTS, "is for mode = \"cluster\" only")?;
+        }
+        if mode != Mode::Room {
+            section.refuse(&ROOM, "is for mode = \"room\" only")?;
         }
         if mode == Mode::External {
             section.refuse(&LOCAL, "is for servers that are started for the run, not for external ones")?;
@@ -130,8 +153,13 @@ impl Servers {
         }
         section.refuse(&EXTERNAL, "is for mode = \"external\" only")?;
         let cores = section.or("cores", Vec::new(), |given| machine.read_cores(&given))?;
-        let local = Local { cores, settings: settings(&section.section_or_empty("settings")?)? };
+        let given = section.section_or_empty("settings")?;
+        if mode == Mode::Room {
+            given.refuse(&NOT_STARTED, "is of no use: mode = \"room\" starts a keeper, a register and a room only")?;
+        }
+        let local = Local { cores, settings: settings(&given)? };
         match mode {
+            Mode::Room => Ok(Servers::Room(room(section, local, machine)?)),
             Mode::Cluster => Ok(Servers::Cluster { counts: counts(section)?, local }),
             _ => Ok(Servers::Standalone(local)),
         }
@@ -142,12 +170,15 @@ impl Servers {
 enum Mode {
     Standalone,
     Cluster,
+    Room,
     External,
 }
 
 const COUNTS: [&str; 6] = ["rooms", "registers", "savers", "centers", "coordinators", "dispatchers"];
 const LOCAL: [&str; 2] = ["cores", "settings"];
 const EXTERNAL: [&str; 5] = ["api", "dispatcher", "product", "key", "admin_key"];
+const ROOM: [&str; 2] = ["other_cores", "window"];
+const NOT_STARTED: [&str; 4] = ["saver", "center", "coordinator", "dispatcher"];
 /// Processes of one role.
 const MOST: usize = 1000;
 
@@ -161,6 +192,12 @@ fn counts(section: &Section<'_>) -> Result<Counts, Fault> {
         coordinators: count("coordinators")?,
         dispatchers: count("dispatchers")?,
     })
+}
+
+fn room(section: &Section<'_>, local: Local, machine: &Machine) -> Result<Room, Fault> {
+    let other_cores = section.or("other_cores", Vec::new(), |given| machine.read_cores(&given))?;
+    let window = section.maybe("window", |given| given.whole(1..=u32::from(u16::MAX)))?;
+    Ok(Room { local, other_cores, window })
 }
 
 fn external(section: &Section<'_>) -> Result<External, Fault> {

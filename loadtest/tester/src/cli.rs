@@ -22,6 +22,9 @@ pub(crate) enum Command {
     Agent(Agent),
     /// The reference server: accepts, answers HELLO, forwards acknowledged messages, nothing else.
     Raw(Raw),
+    /// What stands behind a room that is measured alone: joins a keeper as a saver with an inbox in memory, and is fed as the
+    /// reference server is.
+    Backend(Backend),
     /// Compares two runs figure by figure.
     Compare(Compare),
     /// Writes report.html anew from a run.json, and prints the summary.
@@ -76,6 +79,25 @@ pub(crate) struct Raw {
     /// For messages to deliver.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9101")]
     pub(crate) inject: SocketAddr,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Backend {
+    /// The keeper of the room.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) keeper: String,
+    /// For messages to deliver.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9101")]
+    pub(crate) inject: SocketAddr,
+    /// For /metrics and /readyz.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) admin: SocketAddr,
+    /// Messages in flight on a bind; 0: as a product that says nothing.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) window: u32,
+    /// Binds need a user token signed with this key (HS256).
+    #[arg(long, env = "LONGLINE_BACKEND_TOKEN_KEY", hide_env_values = true)]
+    pub(crate) token_key: Option<String>,
 }
 
 #[derive(clap::Args)]

@@ -1,6 +1,7 @@
 //! `longline-loadtest`: simulated devices by the million, the truth about every message, and a report.
 
 mod agent;
+mod backend;
 mod cli;
 mod display;
 mod link;
@@ -20,9 +21,13 @@ use cli::{Cli, Command};
 const COULD_NOT: u8 = 2;
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match command(Cli::parse().command) {
+    let command = Cli::parse().command;
+    // The backend starts as a service does, which sets up its own.
+    if !matches!(command, Command::Backend(_)) {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+    match self::command(command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("longline-loadtest: {error:#}");
@@ -42,6 +47,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Raw(args) => reference::run(&args),
+        Command::Backend(args) => Ok(backend::run(args)),
         Command::Compare(args) => reports::compare(&args),
         Command::Report(args) => reports::report(&args),
     }

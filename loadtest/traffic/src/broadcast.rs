@@ -35,7 +35,7 @@ pub enum SendError {
 /// After so long without an acknowledgement the reference server's are waited for no more.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Sends a broadcast and returns its id; at the reference server, which gives none, that is its number. Repeats the request
+/// Sends a broadcast and returns its id; at an injection port, which gives none, it is made here. Repeats the request
 /// until it is answered, for at most 10 seconds.
 ///
 /// # Errors
@@ -50,7 +50,7 @@ pub async fn broadcast(
     let mut payload = Vec::new();
     header.payload(payload_bytes, &mut payload);
     if let Some(address) = &api.injector {
-        return inject(address, header.sequence, payload.into()).await;
+        return inject(address, injected_id(&header), payload.into()).await;
     }
     let ttl = ttl_s.map(|ttl| format!(r#","ttl_seconds":{ttl}"#)).unwrap_or_default();
     let body = body::broadcast(&payload, &format!(r#","rate_per_second":{per_second}{ttl}"#));
@@ -129,15 +129,20 @@ fn pick(centers: &[String], number: u64) -> Result<&String, BadApi> {
     centers.get((number % count) as usize).ok_or(BadApi::Missing)
 }
 
-/// The reference server keeps no times and no rate. Its acknowledgements are taken until no more come, so that it does the
+/// Different for every broadcast of all legs, and from every unicast's.
+fn injected_id(header: &Header) -> u64 {
+    1 << 62 | u64::from(header.run) << 24 | header.sequence & 0xff_ffff
+}
+
+/// An injection port keeps no times and no rate. Its acknowledgements are taken until no more come, so that it does the
 /// whole of its work.
-async fn inject(address: &str, number: u64, payload: Bytes) -> Result<u64, SendError> {
+async fn inject(address: &str, id: u64, payload: Bytes) -> Result<u64, SendError> {
     let address = address.parse().map_err(|_| BadApi::Address(address.to_owned()))?;
     let (injector, mut acks) = Injector::connect(address).await?;
-    injector.broadcast(number, &payload).await?;
+    injector.broadcast(id, &payload).await?;
     tokio::spawn(async move {
         let _open = injector;
         while let Ok(Ok(Some(_))) = timeout(QUIET, acks.next()).await {}
     });
-    Ok(number)
+    Ok(id)
 }

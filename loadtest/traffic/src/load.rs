@@ -89,7 +89,7 @@ pub enum Via {
         /// Users per request, 1 to 1,000; above 1 they share a payload.
         users: usize,
     },
-    /// To the injection port of the reference server.
+    /// To an injection port: of the reference server, or of the backend of a room alone.
     Raw,
 }
 
@@ -118,7 +118,7 @@ pub struct Api {
     pub centers: Vec<String>,
     /// The product's key.
     pub key: String,
-    /// The reference server's injection port, host:port; only for [`Via::Raw`].
+    /// The injection port, host:port, for [`Via::Raw`] and for broadcasts; then the centers are not used.
     pub injector: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Sending to the reference server: everything over one connection, in groups.
+//! Sending to an injection port, of the reference server or of the backend of a room alone: everything over one connection, in groups.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -13,6 +13,7 @@ use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::desk::{CONNECTION, Desk, Outcome, Reply};
 use crate::job::Job;
+use crate::load::Traffic;
 use crate::window::Flight;
 
 /// At the end, after so long without a report there will be none.
@@ -23,6 +24,9 @@ const TOGETHER: usize = 64;
 /// Sends all jobs of an agent.
 pub(crate) struct Sender {
     address: SocketAddr,
+    /// What the users are called.
+    prefix: String,
+    transient: bool,
     backlog: Arc<Backlog>,
     desk: Arc<Desk>,
     /// Messages sent whose acknowledgement has not come.
@@ -31,13 +35,16 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
+    /// To this port, for the users of this load.
     pub(crate) fn new(
         address: SocketAddr,
+        traffic: &Traffic,
         backlog: Arc<Backlog>,
         desk: Arc<Desk>,
         flight: Arc<Flight>,
     ) -> Sender {
-        Sender { address, backlog, desk, flight, backoff: Backoff::new() }
+        let (prefix, transient) = (traffic.prefix.clone(), traffic.load.transient);
+        Sender { address, prefix, transient, backlog, desk, flight, backoff: Backoff::new() }
     }
 
     /// Works until there is nothing left to take. Jobs are taken only while there is a connection.
@@ -141,7 +148,7 @@ impl Sender {
     async fn connect(&mut self) -> (Injector, Acks) {
         loop {
             self.backoff.wait().await;
-            match Injector::connect(self.address).await {
+            match self.open().await {
                 Ok(connected) => {
                     self.desk.progress.connected();
                     return connected;
@@ -150,9 +157,15 @@ impl Sender {
             }
         }
     }
+
+    async fn open(&self) -> Result<(Injector, Acks), InjectError> {
+        let (injector, acks) = Injector::connect(self.address).await?;
+        injector.users(&self.prefix, self.transient).await?;
+        Ok((injector, acks))
+    }
 }
 
-/// Different for every message of a run, and not zero.
+/// Different for every message of a leg, and not zero.
 fn id(header: &Header) -> u64 {
     (u64::from(header.agent) + 1) << 46 | header.sequence
 }

@@ -85,7 +85,7 @@ impl Sending {
         let desk = Arc::new(Desk::new(Arc::clone(ledger), *clock, progress, deadline, idempotent));
         let mut sending = Sending { desk, backlogs, flight: Arc::default(), senders: JoinSet::new() };
         if load.via == Via::Raw {
-            sending.inject(api.injector.as_deref().ok_or(BadApi::Missing)?)?;
+            sending.inject(traffic, api.injector.as_deref().ok_or(BadApi::Missing)?)?;
         } else {
             for number in 0..load.connections.max(streams) {
                 let place = number % streams;
@@ -95,10 +95,10 @@ impl Sending {
         Ok(sending)
     }
 
-    fn inject(&mut self, address: &str) -> Result<(), BadApi> {
+    fn inject(&mut self, traffic: &Traffic, address: &str) -> Result<(), BadApi> {
         let address = address.parse().map_err(|_| BadApi::Address(address.to_owned()))?;
         let (backlog, desk) = (Arc::clone(&self.backlogs[0]), Arc::clone(&self.desk));
-        let sender = raw::Sender::new(address, backlog, desk, Arc::clone(&self.flight));
+        let sender = raw::Sender::new(address, traffic, backlog, desk, Arc::clone(&self.flight));
         self.senders.spawn(sender.run());
         Ok(())
     }

@@ -36,6 +36,7 @@ impl LocalCluster {
             api: description.api,
             dispatchers: description.dispatchers,
             rooms: description.rooms,
+            injection: None,
             metrics: metrics.collect(),
         };
         let started = Started { places, admin_key: description.admin_key };

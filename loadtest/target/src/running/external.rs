@@ -49,6 +49,7 @@ fn places(external: &External, nodes: &[Node], admin: Option<&Admin>) -> Places 
         api: external.api.clone(),
         dispatchers: vec![external.dispatcher.clone()],
         rooms: rooms.filter_map(|node| node.public.first().cloned()).collect(),
+        injection: None,
         metrics: admin
             .map(|admin| ("the cluster".to_owned(), Source::Cluster(admin.clone())))
             .into_iter()

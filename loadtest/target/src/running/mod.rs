@@ -3,6 +3,7 @@
 mod cluster;
 mod ended;
 mod external;
+mod room;
 mod standalone;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::metrics::{Scraper, Source};
 use crate::{Versions, Watched};
 use cluster::LocalCluster;
 use external::Found;
+use room::LocalRoom;
 use standalone::Standalone;
 
 pub use ended::Ended;
@@ -33,6 +35,10 @@ pub struct StartOptions {
     pub tokens: bool,
     /// Where uplinks of [`crate::UPLINK_ROUTE`] go.
     pub uplink_url: Option<String>,
+    /// The load tester's own program, which is the backend of a room alone.
+    pub tester: PathBuf,
+    /// The cores of what stands around a room alone, where the scenario names none.
+    pub other_cores: Vec<usize>,
 }
 
 /// The system under load, with a product of its own for the run. [`Running::stop`] ends in order what was started for it; dropping it
@@ -54,6 +60,7 @@ pub struct Running {
 enum Held {
     Standalone(Box<Standalone>),
     Cluster(Box<LocalCluster>),
+    Room(Box<LocalRoom>),
     Nothing,
 }
 
@@ -66,6 +73,8 @@ struct Places {
     dispatchers: Vec<String>,
     /// host:port for devices.
     rooms: Vec<String>,
+    /// host:port of the injection port that takes messages in place of centers.
+    injection: Option<String>,
     /// Names and sources of metrics.
     metrics: Vec<(String, Source)>,
 }
@@ -75,7 +84,7 @@ impl Running {
     ///
     /// Fails if something is missing, with what to do about it, and if something does not become ready within a minute.
     pub async fn start(servers: &Servers, options: StartOptions) -> anyhow::Result<Running> {
-        let StartOptions { binary, tokens, uplink_url } = options;
+        let StartOptions { binary, tokens, uplink_url, tester, other_cores } = options;
         let (wishes, client) = (Wishes { tokens, uplink_url }, admin::client()?);
         match servers {
             Servers::Standalone(local) => {
@@ -91,6 +100,14 @@ impl Running {
                 let (cluster, started) = LocalCluster::start(counts, local, binary).await?;
                 let held = Held::Cluster(Box::new(cluster));
                 Running::local(held, started, &wishes, client, versions).await
+            }
+            Servers::Room(room) => {
+                check_program(&binary)?;
+                let versions = Versions::standalone(&binary).await?;
+                let programs = room::Programs { longline: binary, tester };
+                let (room, places, product) = LocalRoom::start(room, programs, other_cores, tokens).await?;
+                let (held, owns_product) = (Held::Room(Box::new(room)), true);
+                Ok(Running { held, places, product, owns_product, admin: None, client, versions })
             }
             Servers::External(external) => Running::external(external, &wishes, client).await,
         }
@@ -131,6 +148,11 @@ impl Running {
         &self.places.rooms
     }
 
+    /// host:port of the injection port (see `longline-load-raw`) that takes messages in place of centers, where a room is alone.
+    pub fn injection(&self) -> Option<&str> {
+        self.places.injection.as_deref()
+    }
+
     /// Number of the run's product.
     pub fn product(&self) -> u32 {
         self.product.id
@@ -161,6 +183,7 @@ impl Running {
         match &mut self.held {
             Held::Standalone(standalone) => vec![standalone.watched()],
             Held::Cluster(cluster) => cluster.watched(),
+            Held::Room(room) => room.watched(),
             Held::Nothing => Vec::new(),
         }
     }
@@ -187,6 +210,7 @@ impl Running {
         match &mut self.held {
             Held::Standalone(standalone) => standalone.ended(),
             Held::Cluster(cluster) => cluster.ended(),
+            Held::Room(room) => room.ended(),
             Held::Nothing => Ok(Vec::new()),
         }
     }
@@ -198,6 +222,7 @@ impl Running {
             match self.held {
                 Held::Standalone(standalone) => standalone.stop().await,
                 Held::Cluster(cluster) => cluster.stop().await,
+                Held::Room(room) => room.stop().await,
                 Held::Nothing => match self.admin.filter(|_| self.owns_product) {
                     Some(admin) => admin.disable_product(self.product.id).await,
                     None => Ok(()),
@@ -214,6 +239,7 @@ impl Running {
             Held::Standalone(_) => {
                 bail!("a room cannot be killed alone in standalone mode; use mode = \"cluster\"")
             }
+            Held::Room(_) => bail!("a room that is measured alone is not killed; use mode = \"cluster\""),
             Held::Nothing => bail!("a room of a system that was not started for the run is not killed"),
         }
     }

@@ -84,6 +84,7 @@ impl Standalone {
             api: vec![field(banner, "API")?],
             dispatchers: vec![field(banner, "dispatcher")?],
             rooms: vec![field(banner, "room")?],
+            injection: None,
             metrics: vec![(NAME.to_owned(), Source::Node(field(banner, "admin")?))],
         };
         Ok(Started { places, admin_key })

@@ -199,7 +199,7 @@ impl Work {
                     scenario::Pace::Closed { window } => Pace::Closed { window },
                 },
                 via: match (&assignment.side, unicast.via) {
-                    (Side::Raw { .. }, _) => Via::Raw,
+                    (Side::Raw { .. } | Side::System { injection: Some(_), .. }, _) => Via::Raw,
                     (_, scenario::Via::Http) => Via::Http,
                     (_, scenario::Via::Batch { users }) => Via::Batch { users },
                     (_, scenario::Via::Grpc { users }) => Via::Grpc { users },

@@ -101,6 +101,8 @@ pub(crate) enum Side {
         key: String,
         /// Signs the tokens of users, where the product wants them.
         token_key: Option<Vec<u8>>,
+        /// host:port of the injection port that takes messages in place of centers, where a room is alone.
+        injection: Option<String>,
     },
     /// The reference server.
     Raw {
@@ -115,8 +117,8 @@ impl Side {
     /// Where messages go in.
     pub(crate) fn api(&self) -> Api {
         match self {
-            Side::System { centers, key, .. } => {
-                Api { centers: centers.clone(), key: key.clone(), injector: None }
+            Side::System { centers, key, injection, .. } => {
+                Api { centers: centers.clone(), key: key.clone(), injector: injection.clone() }
             }
             Side::Raw { injection, .. } => Api { injector: Some(injection.clone()), ..Api::default() },
         }

@@ -46,6 +46,8 @@ pub(crate) async fn run(args: cli::Run, stop: CancellationToken) -> anyhow::Resu
         binary: args.binary.map_or_else(|| sides::beside("longline"), Ok)?,
         tokens: scenario.devices.tokens,
         uplink_url: business.as_ref().map(Business::url),
+        tester: std::env::current_exe().context("cannot find this program's own file")?,
+        other_cores: other_cores(&scenario).to_vec(),
     };
     display.note(&format!("{}: starting {}", scenario.name, servers(&scenario)));
     let mut system = UnderLoad::system(&scenario.servers, options).await?;
@@ -188,7 +190,16 @@ fn check_ports(scenario: &Scenario, system: &UnderLoad) -> anyhow::Result<()> {
 fn cores(scenario: &Scenario) -> &[usize] {
     match &scenario.servers {
         Servers::Standalone(local) | Servers::Cluster { local, .. } => &local.cores,
+        Servers::Room(room) => &room.local.cores,
         Servers::External(_) => &[],
+    }
+}
+
+/// Where what stands around a room alone runs.
+fn other_cores(scenario: &Scenario) -> &[usize] {
+    match &scenario.servers {
+        Servers::Room(room) if !room.other_cores.is_empty() => &room.other_cores,
+        _ => &scenario.agents.cores,
     }
 }
 
@@ -198,6 +209,7 @@ fn servers(scenario: &Scenario) -> String {
         Servers::Cluster { counts, .. } => {
             format!("a cluster with {} rooms, Redis and MariaDB", counts.rooms)
         }
+        Servers::Room(_) => "a room alone, before a backend in memory".to_owned(),
         Servers::External(external) => format!("nothing, {} runs already", external.api.join(" ")),
     }
 }

@@ -13,7 +13,7 @@ use longline_load_truth::Clock;
 use super::findings::Findings;
 use super::fleet::Fleet;
 use super::sides::UnderLoad;
-use super::{cores, files};
+use super::{cores, files, other_cores};
 use crate::system;
 
 /// What is known when a run begins.
@@ -96,7 +96,10 @@ pub(crate) fn servers(
     system: &mut UnderLoad,
     raw: Option<&mut UnderLoad>,
 ) -> Vec<Server> {
-    let cores = cores(scenario);
+    let cores = |role: &str| match &scenario.servers {
+        Servers::Room(_) if !["room", "raw"].contains(&role) => other_cores(scenario).to_vec(),
+        _ => cores(scenario).to_vec(),
+    };
     let mut servers = system.servers(cores);
     servers.extend(raw.into_iter().flat_map(|raw| raw.servers(cores)));
     servers
@@ -134,6 +137,7 @@ fn mode(servers: &Servers) -> &'static str {
     match servers {
         Servers::Standalone(_) => "standalone",
         Servers::Cluster { .. } => "cluster",
+        Servers::Room(_) => "room",
         Servers::External(_) => "external",
     }
 }

@@ -103,6 +103,7 @@ impl UnderLoad {
             }
         };
         let dispatchers = match scenario.devices.route {
+            // A room alone has none.
             Route::Dispatcher => running.dispatchers().to_vec(),
             Route::Rooms => Vec::new(),
         };
@@ -113,6 +114,7 @@ impl UnderLoad {
             product: running.product(),
             key: running.key().to_owned(),
             token_key,
+            injection: running.injection().map(str::to_owned),
         })
     }
 
@@ -186,14 +188,13 @@ impl UnderLoad {
         running.restart_room(&name).await
     }
 
-    /// Its processes and versions, for the record.
-    pub(crate) fn servers(&mut self, cores: &[usize]) -> Vec<Server> {
-        let cores: Vec<u32> = cores.iter().filter_map(|core| u32::try_from(*core).ok()).collect();
+    /// Its processes and versions, for the record; `cores` are those of a role.
+    pub(crate) fn servers(&mut self, cores: impl Fn(&str) -> Vec<usize>) -> Vec<Server> {
         let server = |watched: Watched, version: Option<String>| Server {
+            cores: cores(&watched.role).into_iter().filter_map(|core| u32::try_from(core).ok()).collect(),
             role: watched.role,
             name: watched.name,
             version: version.unwrap_or_default(),
-            cores: cores.clone(),
         };
         match &mut self.server {
             UnderLoadServer::Raw { process, .. } => {
@@ -204,6 +205,7 @@ impl UnderLoad {
                 let version = |role: &str| match role {
                     "redis" => versions.redis.clone(),
                     "mariadb" => versions.mariadb.clone(),
+                    "backend" => Some(env!("CARGO_PKG_VERSION").to_owned()),
                     _ => versions.longline.clone(),
                 };
                 running
