@@ -315,3 +315,6 @@ fn user<'a>(
     let id = users.named(&address.user)?;
     users.get_mut(id).map(|user| (id, user)).ok_or_else(|| Error::internal("the prefix was there above"))
 }
+
+#[cfg(test)]
+mod tests;

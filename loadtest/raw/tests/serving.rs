@@ -78,6 +78,24 @@ async fn deliveries_arrive_and_acks_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transient_messages_are_reported_once_they_are_handed_over() {
+    let raw = Running::start();
+    let mut device = Device::open(&raw, 1);
+    let (injector, mut acks) = Injector::connect(raw.injection).await.unwrap();
+    injector.users("test", true).await.unwrap();
+    let payload = Bytes::from_static(b"payload");
+    injector.send(&deliveries(1, 10..12, &payload)).await.unwrap();
+    injector.send(&deliveries(9, 90..91, &payload)).await.unwrap();
+    let report = reports(&mut acks, 2, 1).await;
+    let expected = [10, 11].map(|id| Acked { user: 1, id });
+    assert_eq!(report, Report { acked: expected.into(), absent: 1 });
+    let pushed: Vec<_> = (0..2).map(|_| device.expect_push().1).collect();
+    assert!(pushed.iter().all(|push| push.flags == PushFlag::Transient as u32), "{pushed:?}");
+    let long = injector.users(&"x".repeat(101), true).await;
+    assert!(matches!(long, Err(longline_load_raw::InjectError::PrefixTooLong(101))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broadcast_reaches_every_session_and_its_acks_their_sender() {
     let raw = Running::start();
     let mut devices: Vec<Device> = (0..20)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::figures::EFFORTS;
 use crate::labels::{label, more_is_better, role, unit};
 use crate::units::times;
 use crate::{Run, Spread, Values};
@@ -12,7 +13,7 @@ use crate::{Run, Spread, Values};
 pub struct Comparison {
     /// What else differs between them, a line each: then the figures may differ for that reason.
     pub differences: Vec<String>,
-    /// The figures that at least one of them has; the ratios to `raw` first, which hold on a noisy machine where others do not.
+    /// The figures that at least one of them has, but for those that only tell how hard servers worked; the ratios to `raw` first, which hold on a noisy machine where others do not.
     pub rows: Vec<Row>,
 }
 
@@ -109,7 +110,7 @@ impl Row {
 fn rows(group: &str, a: &Values, b: &Values) -> Vec<Row> {
     let mut names: Vec<String> = a.named().into_iter().chain(b.named()).map(|(name, _)| name).collect();
     let mut seen = BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
+    names.retain(|name| seen.insert(name.clone()) && !EFFORTS.contains(&name.as_str()));
     let rows = names.into_iter().map(|name| Row {
         a: a.get(&name),
         b: b.get(&name),

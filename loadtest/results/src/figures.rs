@@ -18,6 +18,7 @@ pub(crate) use evaluate::evaluate;
 
 pub(crate) use leg::{LegFigures, roles};
 pub(crate) use own::own_cost;
+pub(crate) use values::EFFORTS;
 pub use values::{LatencyFigures, RoleFigures, Spread, Values};
 
 /// The figures of one side: the median over its legs, but delays of all its legs merged.

@@ -11,6 +11,9 @@ pub(crate) fn label(name: &str) -> &'static str {
         "cpu_us_per_broadcast_delivery" => "CPU per broadcast delivery",
         "unicasts_per_second" => "unicasts",
         "connects_per_second" => "connects",
+        "cores" => "cores kept busy",
+        "deliveries_per_batch" => "deliveries per batch",
+        "acks_per_batch" => "acks per batch",
         "latency_us.p50" => "delay p50",
         "latency_us.p99" => "delay p99",
         "latency_us.p999" => "delay p99.9",
@@ -23,6 +26,8 @@ pub(crate) fn unit(name: &str) -> Unit {
     match bare(name) {
         "bytes_per_session" => Unit::Bytes,
         "unicasts_per_second" | "connects_per_second" => Unit::PerSecond,
+        "cores" => Unit::Cores,
+        "deliveries_per_batch" | "acks_per_batch" => Unit::Count,
         _ => Unit::Micros,
     }
 }

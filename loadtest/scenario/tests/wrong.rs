@@ -184,6 +184,12 @@ fn what_excludes_each_other() {
             "8: unicast.batch is for via = \"batch\" and via = \"grpc\" only",
         ),
         ("[servers]\nrooms = 2", "7: servers.rooms is for mode = \"cluster\" only"),
+        ("[servers]\nother_cores = [1]", "7: servers.other_cores is for mode = \"room\" only"),
+        ("[servers]\nmode = 'room'\nrooms = 1", "8: servers.rooms is for mode = \"cluster\" only"),
+        (
+            "[servers]\nmode = 'room'\n[servers.settings.center]\nx = 1",
+            "8: servers.settings.center is of no use: mode = \"room\" starts a keeper, a register and a room only",
+        ),
         ("[servers]\napi = ['http://a:1']", "7: servers.api is for mode = \"external\" only"),
         (
             "[servers]\nmode = 'external'\ncores = [0]",
@@ -223,6 +229,14 @@ fn what_sections_ask_of_each_other() {
         (
             "[storm]\nkind = 'kill_room'",
             "7: storm.kind \"kill_room\" needs servers.mode = \"cluster\": a standalone room is the whole system",
+        ),
+        (
+            "[servers]\nmode = 'room'\n[storm]\nkind = 'kill_room'",
+            "9: storm.kind \"kill_room\" needs servers.mode = \"cluster\": a room alone has no other that its devices could go to",
+        ),
+        (
+            "[servers]\nmode = 'room'\n[uplink]\nrate = 1",
+            "8: [uplink] needs other servers: in mode = \"room\" there is no coordinator to take them",
         ),
         (
             "[servers]\nmode = 'cluster'\n[storm]\nkind = 'kill_room'",
@@ -315,6 +329,7 @@ fn every_key_of_the_list_is_read() {
         {
             "servers.mode=cluster"
         }
+        Some("servers") if ["other_cores", "window"].iter().any(|c| key.ends_with(c)) => "servers.mode=room",
         Some("servers") if ["mode", "cores", "settings"].iter().all(|c| !key.ends_with(c)) => {
             "servers={ mode = 'external', api = ['http://a:1'], dispatcher = 'http://d:1', product = 1, key = 'k' }"
         }

@@ -32,6 +32,17 @@ impl Curve {
         Curve { points: points.collect() }
     }
 
+    /// From the servers' own counters whose names end so, all roles together. A sample without them stands as the one before.
+    pub(crate) fn of_metric(series: &[Sample], end: &str) -> Curve {
+        let mut highest = 0.0;
+        let points = series.iter().map(|sample| {
+            let counters = sample.metrics.iter().filter(|(name, _)| name.ends_with(end));
+            highest = f64::max(highest, counters.map(|(_, value)| value).sum());
+            (sample.at_s, highest)
+        });
+        Curve { points: points.collect() }
+    }
+
     /// From the CPU time of one process: where it has another id, or its time falls, it started anew from 0.
     fn of_process(readings: &[(f64, u32, u64)]) -> Curve {
         let Some(&(_, mut last_pid, mut last)) = readings.first() else { return Curve::default() };

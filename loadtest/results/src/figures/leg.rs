@@ -48,6 +48,9 @@ impl LegFigures {
         }
         figures.keep("unicasts_per_second", unicasts_per_second(leg));
         figures.keep("connects_per_second", connects_per_second(leg));
+        figures.keep("cores", cores(leg, subject));
+        figures.keep("deliveries_per_batch", per_batch(leg, "room.deliver", "deliveries"));
+        figures.keep("acks_per_batch", per_batch(leg, "saver.ack", "acknowledgements"));
         figures.delays(leg);
         figures
     }
@@ -165,6 +168,26 @@ fn unicasts_per_second(leg: &Leg) -> Figure {
     Ok(received / phase.length_s())
 }
 
+fn cores(leg: &Leg, subject: Option<&str>) -> Figure {
+    let role = subject.ok_or("no server process on this machine was watched")?;
+    let phase = measured(leg)?;
+    let busy = cpu(&leg.series, Who::Role(role)).between(phase.from_s, phase.to_s);
+    Ok(busy.ok_or("its CPU is not known over the measured phase")? / 1e6 / phase.length_s())
+}
+
+/// The mean of the batches of a method, by the counters of those who sent them.
+fn per_batch(leg: &Leg, method: &str, what: &str) -> Figure {
+    let phase = measured(leg)?;
+    let grew = |counter: &str| {
+        let counter = format!(".rpc_batch_items_{counter}.{method}");
+        Curve::of_metric(&leg.series, &counter).between(phase.from_s, phase.to_s)
+    };
+    match (grew("sum"), grew("count")) {
+        (Some(items), Some(batches)) if batches >= 1.0 => Ok(items / batches),
+        _ => Err(format!("no batches of {what} were counted in the measured phase")),
+    }
+}
+
 /// What costs CPU in the measured phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Activity {
@@ -178,8 +201,11 @@ impl Activity {
     const ALL: [Activity; 4] = [Activity::Unicast, Activity::Broadcast, Activity::Uplink, Activity::Connect];
 
     fn events(self, leg: &Leg, phase: PhaseSpan) -> Option<f64> {
+        // Nobody acknowledges transient messages, and a run has one class.
+        let acks = leg.series.last().is_some_and(|sample| sample.acked > 0);
         let curve = Curve::of(&leg.series, |sample| match self {
-            Activity::Unicast => sample.acked,
+            Activity::Unicast if acks => sample.acked,
+            Activity::Unicast => sample.received,
             Activity::Broadcast => sample.broadcast_deliveries,
             Activity::Uplink => sample.uplinks,
             Activity::Connect => sample.connects,

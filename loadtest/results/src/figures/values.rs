@@ -11,7 +11,7 @@ pub struct Values {
     pub bytes_per_session: Option<f64>,
     /// CPU time per connection that came up, in µs, over the ramp, less what the same time costs without devices.
     pub cpu_us_per_connect: Option<f64>,
-    /// CPU time per acknowledged unicast, in µs, over the measured phase.
+    /// CPU time per acknowledged unicast, in µs, over the measured phase; of transient ones, which nobody acknowledges, per received one.
     pub cpu_us_per_unicast: Option<f64>,
     /// CPU time per delivery of a broadcast to one device, in µs, over the measured phase.
     pub cpu_us_per_broadcast_delivery: Option<f64>,
@@ -19,6 +19,12 @@ pub struct Values {
     pub unicasts_per_second: Option<f64>,
     /// Connections that came up per second of the ramp.
     pub connects_per_second: Option<f64>,
+    /// How many cores the processes kept busy in the measured phase.
+    pub cores: Option<f64>,
+    /// Mean number of messages in the batches that were sent to rooms in the measured phase.
+    pub deliveries_per_batch: Option<f64>,
+    /// Mean number of acknowledgements in the batches that rooms sent to savers in the measured phase.
+    pub acks_per_batch: Option<f64>,
     /// From due to received, of the unicasts of the measured phase, in µs.
     pub latency_us: LatencyFigures,
     /// The figures of cost of the other roles, and of `all` server processes together.
@@ -67,13 +73,15 @@ pub(super) const COSTS: [&str; 4] =
     ["bytes_per_session", "cpu_us_per_connect", "cpu_us_per_unicast", "cpu_us_per_broadcast_delivery"];
 /// The names of the others.
 pub(super) const RATES: [&str; 2] = ["unicasts_per_second", "connects_per_second"];
+/// The names of those that tell how hard the servers worked, which is neither good nor bad.
+pub(crate) const EFFORTS: [&str; 3] = ["cores", "deliveries_per_batch", "acks_per_batch"];
 /// The names of the delays.
 pub(super) const DELAYS: [&str; 3] = ["latency_us.p50", "latency_us.p99", "latency_us.p999"];
 
 impl Values {
     /// Every figure under its name, those of the roles as `roles.<role>.<name>`.
     pub fn named(&self) -> Vec<(String, Option<f64>)> {
-        let own = COSTS.iter().chain(&RATES).chain(&DELAYS).map(|name| name.to_string());
+        let own = COSTS.iter().chain(&RATES).chain(&EFFORTS).chain(&DELAYS).map(|name| name.to_string());
         let roles =
             self.roles.keys().flat_map(|role| COSTS.iter().map(move |name| format!("roles.{role}.{name}")));
         own.chain(roles).map(|name| (name.clone(), self.get(&name))).collect()
@@ -96,6 +104,9 @@ impl Values {
         match name {
             "unicasts_per_second" => self.unicasts_per_second,
             "connects_per_second" => self.connects_per_second,
+            "cores" => self.cores,
+            "deliveries_per_batch" => self.deliveries_per_batch,
+            "acks_per_batch" => self.acks_per_batch,
             "latency_us.p50" => self.latency_us.p50,
             "latency_us.p99" => self.latency_us.p99,
             "latency_us.p999" => self.latency_us.p999,
@@ -115,6 +126,9 @@ impl Values {
             cpu_us_per_broadcast_delivery: costs.cpu_us_per_broadcast_delivery,
             unicasts_per_second: get("unicasts_per_second"),
             connects_per_second: get("connects_per_second"),
+            cores: get("cores"),
+            deliveries_per_batch: get("deliveries_per_batch"),
+            acks_per_batch: get("acks_per_batch"),
             latency_us: LatencyFigures {
                 p50: get("latency_us.p50"),
                 p99: get("latency_us.p99"),
@@ -178,7 +192,7 @@ mod tests {
 
     #[test]
     fn every_figure_has_one_name_for_reading_and_writing() {
-        let names = COSTS.iter().chain(&RATES).chain(&DELAYS).map(|name| name.to_string());
+        let names = COSTS.iter().chain(&RATES).chain(&EFFORTS).chain(&DELAYS).map(|name| name.to_string());
         let roles = COSTS.iter().map(|name| format!("roles.center.{name}"));
         let named: BTreeMap<String, f64> =
             names.chain(roles).zip(1..).map(|(name, n)| (name, f64::from(n))).collect();

@@ -100,6 +100,76 @@ async fn broadcast() {
     }
 }
 
+/// The room process is what is measured, and the backend and the room count their batches.
+fn of_a_room(run: &Run) {
+    with_ratio(run);
+    assert_eq!((run.scenario.mode.as_str(), run.figures.of.as_str()), ("room", "room"));
+    let roles: Vec<&str> = run.figures.values.roles.keys().map(String::as_str).collect();
+    assert_eq!(roles, ["all", "backend", "keeper", "register"]);
+    assert!(run.figures.values.cores.is_some_and(|cores| cores > 0.0), "{:?}", run.figures);
+}
+
+#[tokio::test]
+async fn room_unicast() {
+    let run = green("room_unicast", &["reference.rounds=1", "unicast.window=50", "phases.measured_s=5"]).await;
+    of_a_room(&run);
+    assert!(unicasts(&run) > 500);
+    let values = &run.figures.values;
+    assert!(values.cpu_us_per_unicast.is_some_and(|us| us > 0.0), "{values:?}");
+    assert!(values.deliveries_per_batch.is_some_and(|items| (1.0..=256.0).contains(&items)), "{values:?}");
+    assert!(values.acks_per_batch.is_some_and(|items| (1.0..=256.0).contains(&items)), "{values:?}");
+}
+
+#[tokio::test]
+async fn room_open() {
+    let run = green("room_open", &["reference.rounds=1", "unicast.rate=300"]).await;
+    of_a_room(&run);
+    assert!(unicasts(&run) >= 900, "300 a second for 3 s and the warm-up");
+}
+
+#[tokio::test]
+async fn room_broadcast() {
+    let run = green("room_broadcast", &["reference.rounds=2"]).await;
+    assert_eq!(run.legs.len(), 4);
+    for leg in &run.legs {
+        assert_eq!((leg.broadcasts, leg.counts.broadcast_received), (3, 240), "{:?}", leg.counts);
+    }
+    assert!(run.figures.values.cpu_us_per_broadcast_delivery.is_some(), "{:?}", run.figures);
+}
+
+#[tokio::test]
+async fn room_connect() {
+    let run = green("room_connect", &["reference.rounds=1"]).await;
+    of_a_room(&run);
+    assert!(run.figures.values.cpu_us_per_connect.is_some_and(|us| us > 0.0), "{:?}", run.figures);
+}
+
+#[tokio::test]
+async fn room_small() {
+    let run = green("room_small", &["reference.rounds=1", "unicast.window=500"]).await;
+    of_a_room(&run);
+    for leg in &run.legs {
+        assert!(leg.counts.received > 500 && leg.counts.acked == 0, "{:?}", leg.counts);
+    }
+    assert!(run.figures.values.cpu_us_per_unicast.is_some_and(|us| us > 0.0), "{:?}", run.figures);
+}
+
+#[tokio::test]
+async fn room_idle() {
+    let run = green("room_idle", &[]).await;
+    assert_eq!(run.figures.of, "room");
+    assert!(run.figures.values.cpu_us_per_connect.is_some(), "{:?}", run.figures);
+}
+
+/// Devices come and go before a backend as before a saver: what was sent meanwhile is loaded.
+#[tokio::test]
+async fn a_room_alone_keeps_messages_for_those_who_are_away() {
+    let churn = "churn={ share_per_second = 0.2, half_open = 0.5, away_s = [0.1, 0.5] }";
+    let run = green("room_open", &["reference=none", "unicast.rate=300", churn]).await;
+    assert!(unicasts(&run) >= 900, "{:?}", run.legs[0].counts);
+    assert!(run.legs[0].series.last().unwrap().connects > 90);
+}
+
 #[tokio::test]
 async fn churn() {
     let sets = ["churn.share_per_second=0.1", "churn.away_s=[0.1, 0.5]", "unicast.rate=100"];

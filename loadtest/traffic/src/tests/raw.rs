@@ -62,8 +62,12 @@ async fn a_closed_loop_goes_on_as_reports_come() {
 }
 
 #[tokio::test]
-async fn a_broadcasts_id_is_its_number() {
+async fn a_broadcast_gets_an_id_of_its_own_in_each_leg() {
     let server = Server::start();
-    let header = Header { run: 1, agent: 0, kind: Kind::Broadcast, user: 0, sequence: 42, due: 0 };
-    assert_eq!(broadcast(&server.api, header, 100, None, 0).await.unwrap(), 42);
+    let mut ids = Vec::new();
+    for (run, sequence) in [(1, 1), (1, 2), (2, 1)] {
+        let header = Header { run, agent: 0, kind: Kind::Broadcast, user: 0, sequence, due: 0 };
+        ids.push(broadcast(&server.api, header, 100, None, 0).await.unwrap());
+    }
+    assert!(ids[0] < ids[1] && ids[1] < ids[2], "{ids:?}");
 }
