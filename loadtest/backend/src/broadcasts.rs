@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use longline_pb::types::{Class, Message};
 use bytes::Bytes;
+use longline_pb::types::{Class, Message};
 
 use crate::injectors::Serial;
 use crate::users::User;
@@ -21,11 +21,25 @@ pub(crate) struct Broadcasts {
 
 impl Broadcasts {
     /// A new one, with the next sequence.
-    pub(crate) fn add(&mut self, id: u64, payload: Bytes, from: Serial, now_ms: u64, expires_at_ms: u64) -> Message {
+    pub(crate) fn add(
+        &mut self,
+        id: u64,
+        payload: Bytes,
+        from: Serial,
+        now_ms: u64,
+        expires_at_ms: u64,
+    ) -> Message {
         self.last += 1;
         let (class, broadcast_seq) = (Class::Durable.into(), self.last);
-        let message =
-            Message { id, payload, sent_at_ms: now_ms, expires_at_ms, class, broadcast_seq, redelivered: false };
+        let message = Message {
+            id,
+            payload,
+            sent_at_ms: now_ms,
+            expires_at_ms,
+            class,
+            broadcast_seq,
+            redelivered: false,
+        };
         if self.kept.len() == KEPT {
             self.kept.pop_front();
         }
@@ -34,7 +48,11 @@ impl Broadcasts {
     }
 
     /// What the user has not acknowledged, in its order. The first time there is nothing, and only later ones are the user's.
-    pub(crate) fn waiting<'a>(&'a self, user: &'a mut User, seen: u64) -> impl Iterator<Item = &'a Message> + 'a {
+    pub(crate) fn waiting<'a>(
+        &'a self,
+        user: &'a mut User,
+        seen: u64,
+    ) -> impl Iterator<Item = &'a Message> + 'a {
         let floor = user.floor.unwrap_or(self.last).max(seen.min(self.last));
         user.floor = Some(floor);
         let acked = &user.acked_broadcasts;

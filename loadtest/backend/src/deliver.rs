@@ -89,9 +89,10 @@ impl Deliverer {
             }
             for (room, group) in groups {
                 let rooms = self.rooms.clone();
-                let mut call: Pin<Box<dyn Future<Output = Answered> + Send>> = Box::pin(async move {
-                    (group.items, rooms.call_group(room, group.requests, DEADLINE).await)
-                });
+                let mut call: Pin<Box<dyn Future<Output = Answered> + Send>> =
+                    Box::pin(
+                        async move { (group.items, rooms.call_group(room, group.requests, DEADLINE).await) },
+                    );
                 match poll!(call.as_mut()) {
                     std::task::Poll::Ready((items, replies)) => {
                         self.shared.with(|post| post.delivered(items, replies));
@@ -142,7 +143,8 @@ async fn ask_all(
     }
     let mut all = Vec::new();
     for (owner, group) in by_owner {
-        let requests = group.iter().map(|(_, key)| LookupRequest { key: Some((*key).into()), view: view.number });
+        let requests =
+            group.iter().map(|(_, key)| LookupRequest { key: Some((*key).into()), view: view.number });
         let replies = match owner {
             Some(node) => lookups.call_group(node, requests.collect(), DEADLINE).await,
             None => group.iter().map(|_| Err(Error::unavailable("no register owns the slot"))).collect(),

@@ -115,7 +115,9 @@ impl Post {
     pub(crate) fn take_lookups(&mut self) -> Vec<(UserId, AddressKey)> {
         let product = ProductId(self.product);
         let asked = std::mem::take(&mut self.to_look_up).into_iter();
-        asked.filter_map(|user| Some((user, AddressKey::of(product, &self.users.get_mut(user)?.name)))).collect()
+        asked
+            .filter_map(|user| Some((user, AddressKey::of(product, &self.users.get_mut(user)?.name))))
+            .collect()
     }
 
     /// The register's answer: a route, or that there is none, or that nobody knows.
@@ -208,7 +210,10 @@ impl Post {
                 // Who has never loaded has no broadcasts, and a check is no first sight.
                 let broadcasts =
                     if user.floor.is_some() { self.broadcasts.waiting(user, 0).count() } else { 0 };
-                CheckReply { waiting: user.inbox.len() + broadcasts > request.in_flight as usize, error: None }
+                CheckReply {
+                    waiting: user.inbox.len() + broadcasts > request.in_flight as usize,
+                    error: None,
+                }
             }
             Err(error) => CheckReply { waiting: false, error: Some(error.into()) },
         }
@@ -301,7 +306,15 @@ impl Post {
 
 fn message(id: u64, payload: Bytes, class: Class, now_ms: TimeMs) -> Message {
     let (sent_at_ms, expires_at_ms) = (now_ms, now_ms + TTL_MS);
-    Message { id, payload, sent_at_ms, expires_at_ms, class: class.into(), broadcast_seq: 0, redelivered: false }
+    Message {
+        id,
+        payload,
+        sent_at_ms,
+        expires_at_ms,
+        class: class.into(),
+        broadcast_seq: 0,
+        redelivered: false,
+    }
 }
 
 /// The user that a room asks about.
@@ -311,7 +324,8 @@ fn user<'a>(
     address: Option<&Address>,
 ) -> Result<(UserId, &'a mut User), Error> {
     let address = address.filter(|address| address.product == product);
-    let address = address.ok_or_else(|| Error::invalid(format!("the address is none of product {product}")))?;
+    let address =
+        address.ok_or_else(|| Error::invalid(format!("the address is none of product {product}")))?;
     let id = users.named(&address.user)?;
     users.get_mut(id).map(|user| (id, user)).ok_or_else(|| Error::internal("the prefix was there above"))
 }

@@ -8,11 +8,11 @@ use futures::stream::{self, StreamExt as _};
 use longline_pb::saver::saver_server::Saver;
 use longline_pb::saver::{
     AccountReply, AccountRequest, AckBatch, BroadcastRecord, CheckBatch, ClaimBroadcastsReply,
-    ClaimBroadcastsRequest, ClaimUplinksReply, ClaimUplinksRequest, FinishUplinksRequest, ListBroadcastsReply,
-    ListBroadcastsRequest, LoadBatch, MessageRecord, Product, ProductsEvent, PutBatch, PutBroadcastReply,
-    PutBroadcastRequest, PutUplinkBatch, ReadBroadcastRequest, ReadInboxReply, ReadInboxRequest,
-    ReadMessageRequest, ReadProductRequest, RecallReply, RecallRequest, ReportBroadcastRequest,
-    WatchProductsRequest, WriteProductRequest,
+    ClaimBroadcastsRequest, ClaimUplinksReply, ClaimUplinksRequest, FinishUplinksRequest,
+    ListBroadcastsReply, ListBroadcastsRequest, LoadBatch, MessageRecord, Product, ProductsEvent, PutBatch,
+    PutBroadcastReply, PutBroadcastRequest, PutUplinkBatch, ReadBroadcastRequest, ReadInboxReply,
+    ReadInboxRequest, ReadMessageRequest, ReadProductRequest, RecallReply, RecallRequest,
+    ReportBroadcastRequest, WatchProductsRequest, WriteProductRequest,
 };
 use longline_pb::types::Empty;
 use longline_rpc::methods::{SaverAck, SaverCheck, SaverLoad, SaverPut, SaverPutUplink};

@@ -90,7 +90,8 @@ impl Users {
         let wrong = || Error::invalid(format!("{name:?} is no <prefix>-<number below {NUMBERS}>"));
         let (prefix, number) = name.rsplit_once('-').ok_or_else(wrong)?;
         // Signs and leading zeros would be other names of the same user.
-        let is_plain = number.bytes().all(|b| b.is_ascii_digit()) && (number == "0" || !number.starts_with('0'));
+        let is_plain =
+            number.bytes().all(|b| b.is_ascii_digit()) && (number == "0" || !number.starts_with('0'));
         let number = number.parse().ok().filter(|number| is_plain && *number < NUMBERS).ok_or_else(wrong)?;
         Ok(UserId { space: self.space(prefix)?.number, number })
     }

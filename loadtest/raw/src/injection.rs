@@ -179,7 +179,10 @@ impl Order {
 
 impl Report {
     /// Adds what a report's bytes say, without its length, to this one.
-    pub(crate) fn add(&mut self, mut body: &[u8]) -> Result<(), InjectError> {
+    ///
+    /// # Errors
+    /// If it is cut off.
+    pub fn add(&mut self, mut body: &[u8]) -> Result<(), InjectError> {
         let absent = body.try_get_u32_le();
         self.absent += u64::from(absent.map_err(|_| InjectError::Malformed("a report is cut off"))?);
         let (acks, rest) = body.as_chunks::<ACKED>();

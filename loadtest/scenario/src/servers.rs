@@ -155,7 +155,10 @@ impl Servers {
         let cores = section.or("cores", Vec::new(), |given| machine.read_cores(&given))?;
         let given = section.section_or_empty("settings")?;
         if mode == Mode::Room {
-            given.refuse(&NOT_STARTED, "is of no use: mode = \"room\" starts a keeper, a register and a room only")?;
+            given.refuse(
+                &NOT_STARTED,
+                "is of no use: mode = \"room\" starts a keeper, a register and a room only",
+            )?;
         }
         let local = Local { cores, settings: settings(&given)? };
         match mode {

@@ -62,7 +62,8 @@ fn they_take_about_a_minute_but_for_two() {
         let is_long = ["million", "soak"].contains(&name);
         assert_eq!(length > Duration::from_secs(75), is_long, "{name} takes {length:?}");
         // A room alone has all the open files of its process for devices.
-        let most = if scenario.servers.rooms() == Some(1) && name.starts_with("room_") { 19_000 } else { 10_000 };
+        let most =
+            if scenario.servers.rooms() == Some(1) && name.starts_with("room_") { 19_000 } else { 10_000 };
         assert!(is_long || scenario.devices.count <= most, "{name}: a process may have 20,000 open files");
     }
 }

@@ -57,7 +57,8 @@ impl Rig {
 
     fn load(&mut self, user: &str, limit: u32, except: &[u64]) -> (Vec<u64>, bool) {
         let (except, max_bytes) = (except.to_vec(), 1 << 20);
-        let request = LoadRequest { address: address(user), limit, max_bytes, except, ..LoadRequest::default() };
+        let request =
+            LoadRequest { address: address(user), limit, max_bytes, except, ..LoadRequest::default() };
         let reply = self.post.load(&request);
         assert_eq!(reply.error, None);
         (reply.messages.iter().map(|message| message.id).collect(), reply.more)

@@ -53,6 +53,38 @@ fn rooms_are_summed_and_other_roles_told_apart() {
 }
 
 #[test]
+fn batches_are_those_of_the_measured_phase_and_effort_is_told() {
+    let mut leg = Plan::cluster().leg();
+    let measured = leg.phase(PhaseName::Measured).unwrap();
+    for sample in &mut leg.series {
+        // Of ten before the phase, of a hundred in it.
+        let before = sample.at_s.min(measured.from_s);
+        let within = (sample.at_s - measured.from_s).max(0.0);
+        for (role, method) in [("center", "room.deliver"), ("room", "saver.ack")] {
+            let mut count = |what: &str, value: f64| {
+                sample.metrics.insert(format!("{role}.rpc_batch_items_{what}.{method}"), value)
+            };
+            count("count", before + within);
+            count("sum", 10.0 * before + 100.0 * within);
+        }
+    }
+    let run = run(vec![leg, Plan::raw().leg()]);
+    near(get(&run, "deliveries_per_batch"), 100.0, 0.001);
+    near(get(&run, "acks_per_batch"), 100.0, 0.001);
+    // Three rooms: 2,000 unicasts a second of 12 µs, and 2,000 µs that each uses anyway.
+    near(get(&run, "cores"), 0.024 + 0.002, 0.001);
+    assert!(run.ratios.unwrap().values.deliveries_per_batch.is_none());
+    assert!(run.reference.unwrap().values.absent["acks_per_batch"].contains("no batches"));
+}
+
+#[test]
+fn transient_messages_cost_by_what_was_received() {
+    let mut leg = Plan::standalone().leg();
+    leg.series.iter_mut().for_each(|sample| sample.acked = 0);
+    near(get(&run(vec![leg]), "cpu_us_per_unicast"), 61.0, 0.001);
+}
+
+#[test]
 fn noise_is_averaged_out() {
     let legs = (1..=3).map(|round| Plan { noise: 0.05, round, ..Plan::standalone() }.leg());
     let run = run(legs.collect());

@@ -148,6 +148,7 @@ async fn start_backend(
 
 /// A key that nobody knows before.
 fn token_key() -> anyhow::Result<String> {
-    let random = || std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot read a random number");
+    let random =
+        || std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("cannot read a random number");
     Ok((random()? + &random()?).replace(['-', '\n'], ""))
 }

@@ -111,7 +111,8 @@ fn of_a_room(run: &Run) {
 
 #[tokio::test]
 async fn room_unicast() {
-    let run = green("room_unicast", &["reference.rounds=1", "unicast.window=50", "phases.measured_s=5"]).await;
+    let run =
+        green("room_unicast", &["reference.rounds=1", "unicast.window=50", "phases.measured_s=5"]).await;
     of_a_room(&run);
     assert!(unicasts(&run) > 500);
     let values = &run.figures.values;
