@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| longline_procs::binary(Profile::Dev).unwrap());
 
 fn options() -> StartOptions {
-    StartOptions { binary: BINARY.clone(), tokens: false, uplink_url: None }
+    StartOptions { binary: BINARY.clone(), ..StartOptions::default() }
 }
 
 async fn start(servers: &Servers) -> Running {

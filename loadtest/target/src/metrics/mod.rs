@@ -246,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_chosen_is_what_services_count() {
         let binary = longline_procs::binary(longline_procs::Profile::Dev).unwrap();
-        let options = crate::StartOptions { binary, tokens: false, uplink_url: None };
+        let options = crate::StartOptions { binary, ..Default::default() };
         let servers = longline_load_scenario::Servers::Standalone(Default::default());
         let system = crate::Running::start(&servers, options).await.unwrap();
         let scraper = system.scraper();

@@ -27,7 +27,7 @@ pub use ended::Ended;
 const STOP: Duration = Duration::from_secs(60);
 
 /// How the system is started beyond what the scenario says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct StartOptions {
     /// The program `longline`. Not used for a system that runs already.
     pub binary: PathBuf,
