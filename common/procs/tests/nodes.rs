@@ -22,14 +22,14 @@ async fn roles_are_added_one_by_one_each_on_its_own_cores() {
     let (first, last) = (all[0], all[all.len() - 1]);
     let mut options = Options::new(binary(Profile::Dev).unwrap());
     options.cores = Some(vec![last]);
-    options = options.set(Role::Room, "drain_ms = 7").unwrap();
+    options = options.set(Role::Room, "[engine]\ncheck_s = 77").unwrap();
     let mut nodes = Nodes::start(options).await.unwrap();
 
     nodes.add(Role::Register, &[last]).await.unwrap().wait_ready().await.unwrap();
     let room = nodes.add(Role::Room, &[first]).await.unwrap();
     assert_eq!((room.name(), room.addresses().public.len()), ("room-1", 1));
     let config = std::fs::read_to_string(room.config()).unwrap();
-    assert!(config.contains("drain_ms = 7"), "{config}");
+    assert!(config.contains("check_s = 77"), "{config}");
     assert!(cores_of(room).iter().all(|cores| *cores == first.to_string()), "{:?}", cores_of(room));
     let register = &nodes.nodes()[1];
     assert!(cores_of(register).iter().all(|cores| *cores == last.to_string()), "{:?}", cores_of(register));

@@ -145,7 +145,7 @@ fn a_scenario_is_written_and_read_again() {
         parse(SMALL, &[&external, "unicast.window=5", "unicast.via=batch"]),
         parse(SMALL, &["reference={}", "agents.local=3", "broadcast.every_s=1"]),
         parse(SMALL, &["servers={ mode = 'room', cores = [0], other_cores = [1], window = 9 }"]),
-        parse(SMALL, &["servers={ mode = 'room', settings = { room = { drain_ms = 1 } } }"]),
+        parse(SMALL, &["servers={ mode = 'room', settings = { room = { engine = { check_s = 1 } } } }"]),
     ] {
         assert_eq!(parse(&scenario.to_toml(), &[]), scenario, "{}", scenario.to_toml());
         let json = scenario.to_json().to_string();
