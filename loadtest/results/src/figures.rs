@@ -3,6 +3,7 @@
 mod curve;
 mod evaluate;
 mod fit;
+mod in_room;
 mod leg;
 mod own;
 mod values;

@@ -17,6 +17,9 @@ pub(crate) fn label(name: &str) -> &'static str {
         "latency_us.p50" => "delay p50",
         "latency_us.p99" => "delay p99",
         "latency_us.p999" => "delay p99.9",
+        "in_room_us.p50" => "in the room p50",
+        "in_room_us.p99" => "in the room p99",
+        "in_room_us.p999" => "in the room p99.9",
         _ => "",
     }
 }

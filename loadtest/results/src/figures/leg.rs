@@ -7,7 +7,8 @@ use hdrhistogram::Histogram;
 use super::MemoryFit;
 use super::curve::{Curve, Who, cpu};
 use super::fit::memory;
-use super::values::{COSTS, DELAYS};
+use super::in_room::in_room;
+use super::values::{COSTS, DELAYS, IN_ROOM, QUANTILES};
 use crate::{Leg, PhaseName, PhaseSpan, Side, TESTER};
 
 /// CPU of the measured phase is one activity's if the others' events are at most this share of its own.
@@ -52,6 +53,10 @@ impl LegFigures {
         figures.keep("deliveries_per_batch", per_batch(leg, "room.deliver", "deliveries"));
         figures.keep("acks_per_batch", per_batch(leg, "saver.ack", "acknowledgements"));
         figures.delays(leg);
+        let in_room = in_room(leg);
+        for (place, name) in IN_ROOM.iter().enumerate() {
+            figures.keep(name, in_room.clone().map(|times| times[place]));
+        }
         figures
     }
 
@@ -103,7 +108,7 @@ impl LegFigures {
 /// The figures of delay of a histogram, by name.
 pub(super) fn delays(histogram: &Histogram<u64>) -> [(&'static str, f64); 3] {
     let at = |quantile| histogram.value_at_quantile(quantile) as f64;
-    [(DELAYS[0], at(0.5)), (DELAYS[1], at(0.99)), (DELAYS[2], at(0.999))]
+    std::array::from_fn(|place| (DELAYS[place], at(QUANTILES[place])))
 }
 
 /// The measured phase, if the leg got there.

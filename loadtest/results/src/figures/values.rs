@@ -27,6 +27,9 @@ pub struct Values {
     pub acks_per_batch: Option<f64>,
     /// From due to received, of the unicasts of the measured phase, in µs.
     pub latency_us: LatencyFigures,
+    /// In the room alone, in µs: from the receipt of a batch of deliveries until the bytes of its messages were handed to the sockets, of the
+    /// messages pushed in the measured phase. By the rooms' own counters, so as fine as their buckets.
+    pub in_room_us: LatencyFigures,
     /// The figures of cost of the other roles, and of `all` server processes together.
     pub roles: BTreeMap<String, RoleFigures>,
     /// Smallest and largest over the legs, by figure (`latency_us.p50`, `roles.center.cpu_us_per_connect`, …).
@@ -77,11 +80,16 @@ pub(super) const RATES: [&str; 2] = ["unicasts_per_second", "connects_per_second
 pub(crate) const EFFORTS: [&str; 3] = ["cores", "deliveries_per_batch", "acks_per_batch"];
 /// The names of the delays.
 pub(super) const DELAYS: [&str; 3] = ["latency_us.p50", "latency_us.p99", "latency_us.p999"];
+/// The names of those in the room alone.
+pub(super) const IN_ROOM: [&str; 3] = ["in_room_us.p50", "in_room_us.p99", "in_room_us.p999"];
+/// What the delays are named for.
+pub(super) const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 
 impl Values {
     /// Every figure under its name, those of the roles as `roles.<role>.<name>`.
     pub fn named(&self) -> Vec<(String, Option<f64>)> {
-        let own = COSTS.iter().chain(&RATES).chain(&EFFORTS).chain(&DELAYS).map(|name| name.to_string());
+        let own = COSTS.iter().chain(&RATES).chain(&EFFORTS).chain(&DELAYS).chain(&IN_ROOM);
+        let own = own.map(|name| name.to_string());
         let roles =
             self.roles.keys().flat_map(|role| COSTS.iter().map(move |name| format!("roles.{role}.{name}")));
         own.chain(roles).map(|name| (name.clone(), self.get(&name))).collect()
@@ -110,6 +118,9 @@ impl Values {
             "latency_us.p50" => self.latency_us.p50,
             "latency_us.p99" => self.latency_us.p99,
             "latency_us.p999" => self.latency_us.p999,
+            "in_room_us.p50" => self.in_room_us.p50,
+            "in_room_us.p99" => self.in_room_us.p99,
+            "in_room_us.p999" => self.in_room_us.p999,
             _ => costs.get(name),
         }
     }
@@ -129,11 +140,8 @@ impl Values {
             cores: get("cores"),
             deliveries_per_batch: get("deliveries_per_batch"),
             acks_per_batch: get("acks_per_batch"),
-            latency_us: LatencyFigures {
-                p50: get("latency_us.p50"),
-                p99: get("latency_us.p99"),
-                p999: get("latency_us.p999"),
-            },
+            latency_us: LatencyFigures { p50: get(DELAYS[0]), p99: get(DELAYS[1]), p999: get(DELAYS[2]) },
+            in_room_us: LatencyFigures { p50: get(IN_ROOM[0]), p99: get(IN_ROOM[1]), p999: get(IN_ROOM[2]) },
             roles: roles
                 .map(|(role, _)| (role.to_owned(), RoleFigures::from_named(named, &format!("roles.{role}."))))
                 .collect(),
@@ -192,7 +200,8 @@ mod tests {
 
     #[test]
     fn every_figure_has_one_name_for_reading_and_writing() {
-        let names = COSTS.iter().chain(&RATES).chain(&EFFORTS).chain(&DELAYS).map(|name| name.to_string());
+        let names = COSTS.iter().chain(&RATES).chain(&EFFORTS).chain(&DELAYS).chain(&IN_ROOM);
+        let names = names.map(|name| name.to_string());
         let roles = COSTS.iter().map(|name| format!("roles.center.{name}"));
         let named: BTreeMap<String, f64> =
             names.chain(roles).zip(1..).map(|(name, n)| (name, f64::from(n))).collect();

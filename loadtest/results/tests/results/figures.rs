@@ -67,8 +67,14 @@ fn batches_are_those_of_the_measured_phase_and_effort_is_told() {
             count("count", before + within);
             count("sum", 10.0 * before + 100.0 * within);
         }
+        // Slow before the phase, and in it all between one and two milliseconds.
+        for (bound, below) in [("0.001", 0.0), ("0.002", within), ("+Inf", 9.0 * before + within)] {
+            sample.metrics.insert(format!("room.delivery_seconds_bucket.{bound}"), below);
+        }
     }
     let run = run(vec![leg, Plan::raw().leg()]);
+    near(get(&run, "in_room_us.p50"), 1_500.0, 0.001);
+    near(get(&run, "in_room_us.p999"), 1_999.0, 0.001);
     near(get(&run, "deliveries_per_batch"), 100.0, 0.001);
     near(get(&run, "acks_per_batch"), 100.0, 0.001);
     // Three rooms: 2,000 unicasts a second of 12 µs, and 2,000 µs that each uses anyway.
