@@ -17,7 +17,7 @@ mod status;
 
 pub use method::{Method, Opening};
 pub use peers::Peers;
-pub use pipeline::{PipelineOptions, WhenFull};
+pub use pipeline::{Linger, PipelineOptions, WhenFull};
 pub use pipelines::Pipelines;
 pub use serve::{PipelineStream, ServeOptions, serve};
 pub use settings::{MAX_MESSAGE, endpoint, listen};

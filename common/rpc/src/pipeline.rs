@@ -24,11 +24,23 @@ pub enum WhenFull {
     Wait,
 }
 
+/// How long a request waits for company: a batch of one costs ten times as much per item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Linger {
+    /// Not at all: what is there is sent.
+    No,
+    /// Always so long.
+    Always(Duration),
+    /// At most so long, and only while requests that were sent are not answered: a lone one goes at once. As small segments do in TCP
+    /// (Nagle's algorithm, RFC 896).
+    WhileBusy(Duration),
+}
+
 /// Bounds of a pipeline.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineOptions {
-    /// How long a request waits for company; 0 sends what is there.
-    pub linger: Duration,
+    /// How long a request waits for company.
+    pub linger: Linger,
     /// Most requests accepted and not answered.
     pub in_flight_items: usize,
     /// Most bytes of them.
@@ -40,7 +52,7 @@ pub struct PipelineOptions {
 impl Default for PipelineOptions {
     fn default() -> Self {
         Self {
-            linger: Duration::ZERO,
+            linger: Linger::No,
             in_flight_items: 16_384,
             in_flight_bytes: 8 * 1024 * 1024,
             when_full: WhenFull::Refuse,
@@ -85,7 +97,14 @@ impl<M: Method> Pipeline<M> {
     pub(crate) fn start(channel: Channel, options: PipelineOptions, metrics: MethodMetrics) -> Pipeline<M> {
         // The queue itself needs no bound: each group in it holds permits of both semaphores.
         let (queue, incoming) = mpsc::unbounded_channel();
-        let driver = Driver::<M> { channel, options, incoming, metrics: metrics.clone(), next_number: 1 };
+        let driver = Driver::<M> {
+            channel,
+            options,
+            incoming,
+            metrics: metrics.clone(),
+            next_number: 1,
+            unanswered: 0,
+        };
         tokio::spawn(driver.run());
         Pipeline {
             queue,
@@ -184,6 +203,8 @@ struct Driver<M: Method> {
     incoming: mpsc::UnboundedReceiver<Group<M>>,
     metrics: MethodMetrics,
     next_number: u64,
+    /// Requests sent over this stream and not answered.
+    unanswered: usize,
 }
 
 /// Requests that wait to be sent as a batch.
@@ -245,6 +266,7 @@ impl<M: Method> Driver<M> {
         let mut batch = None;
         let mut waiting = std::collections::VecDeque::new();
         let mut replied = false;
+        self.unanswered = 0;
         self.take(first, &mut in_flight, &mut waiting);
         let end = loop {
             self.fill(&mut batch, &mut waiting, &mut in_flight);
@@ -257,7 +279,9 @@ impl<M: Method> Driver<M> {
                 reply = replies.next() => match reply {
                     Some(Ok(reply)) => {
                         replied = true;
-                        settle::<M>(reply, &mut in_flight);
+                        let answered = settle::<M>(reply, &mut in_flight);
+                        self.unanswered = self.unanswered.saturating_sub(answered);
+                        self.hurry(&mut batch);
                     }
                     Some(Err(status)) => {
                         tracing::debug!(method = M::NAME, %status, "pipeline died");
@@ -270,6 +294,7 @@ impl<M: Method> Driver<M> {
                         break StreamEnd::Died { replied };
                     };
                     self.metrics.batch_items.observe(batch.items.len() as f64);
+                    self.unanswered += batch.items.len();
                     permit.send(M::requests(batch.first, batch.items));
                 }
                 () = sleep_until(due), if !full && due.is_some_and(|due| due > now) => {}
@@ -328,7 +353,7 @@ impl<M: Method> Driver<M> {
                     first: number,
                     items: Vec::new(),
                     bytes: 0,
-                    due: Instant::now() + self.options.linger,
+                    due: self.due(),
                 });
                 let fits = current.items.is_empty()
                     || (current.items.len() < limits::BATCH_ITEMS
@@ -348,15 +373,38 @@ impl<M: Method> Driver<M> {
     }
 }
 
+impl<M: Method> Driver<M> {
+    /// When a batch that is begun now is to be sent.
+    fn due(&self) -> Instant {
+        let linger = match self.options.linger {
+            Linger::Always(linger) => linger,
+            Linger::WhileBusy(linger) if self.unanswered > 0 => linger,
+            Linger::WhileBusy(_) | Linger::No => Duration::ZERO,
+        };
+        Instant::now() + linger
+    }
+
+    /// Sends what waits once nothing is under way any more.
+    fn hurry(&self, batch: &mut Option<Batch<M>>) {
+        if self.unanswered == 0
+            && let Linger::WhileBusy(_) = self.options.linger
+            && let Some(batch) = batch
+        {
+            batch.due = Instant::now();
+        }
+    }
+}
+
 enum StreamEnd {
     HandlesGone,
     Died { replied: bool },
 }
 
-/// Gives replies to the groups that wait for them. Replies nobody waits for are ignored: the peer is ours, and a repeated
-/// number can do no harm.
-fn settle<M: Method>(batch: M::Replies, in_flight: &mut InFlight<M>) {
+/// Gives replies to the groups that wait for them; says how many there were. Replies nobody waits for are ignored: the peer is ours,
+/// and a repeated number can do no harm.
+fn settle<M: Method>(batch: M::Replies, in_flight: &mut InFlight<M>) -> usize {
     let (numbers, replies) = M::split_replies(batch);
+    let count = numbers.len();
     for (number, reply) in numbers.into_iter().zip(replies) {
         let Some((&first, pending)) = in_flight.range_mut(..=number).next_back() else { continue };
         let Some(place) = pending.replies.get_mut((number - first) as usize) else { continue };
@@ -369,6 +417,7 @@ fn settle<M: Method>(batch: M::Replies, in_flight: &mut InFlight<M>) {
             pending.end(&unknown());
         }
     }
+    count
 }
 
 /// Waits for the replies of callers that are still there, for a while.
@@ -376,7 +425,9 @@ async fn drain<M: Method>(replies: &mut tonic::Streaming<M::Replies>, in_flight:
     let until = Instant::now() + Duration::from_secs(10);
     while !in_flight.is_empty() {
         match tokio::time::timeout_at(until, replies.next()).await {
-            Ok(Some(Ok(reply))) => settle::<M>(reply, in_flight),
+            Ok(Some(Ok(reply))) => {
+                settle::<M>(reply, in_flight);
+            }
             _ => return,
         }
     }

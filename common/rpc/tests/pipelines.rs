@@ -12,7 +12,7 @@ use longline_pb::register::{
     change_request,
 };
 use longline_rpc::methods::{RegisterChange, RegisterLookup};
-use longline_rpc::{Peers, PipelineOptions, PipelineStream, ServeOptions, WhenFull, listen, serve};
+use longline_rpc::{Linger, Peers, PipelineOptions, PipelineStream, ServeOptions, WhenFull, listen, serve};
 use longline_types::{ErrorCode, Load, Node, NodeState, Role, View};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -255,11 +255,42 @@ async fn a_group_larger_than_the_pipeline_goes_alone_rather_than_never() {
     assert!(server.echo.largest_batch.load(Ordering::SeqCst) <= 256);
 }
 
+/// With others under way a request waits far longer than any deadline here; so what comes in time was not held back.
+#[tokio::test]
+async fn requests_wait_for_company_only_while_others_are_under_way() {
+    let server = server().await;
+    let (_view, peers) = peers(vec![node(1, &server.address)]);
+    let options = PipelineOptions { linger: Linger::WhileBusy(10 * SOON), ..PipelineOptions::default() };
+    let pipelines = peers.pipelines::<RegisterLookup>(options);
+    pipelines.call(1, lookup(0), SOON).await.expect("a lone one goes at once");
+    server.echo.arrived.notified().await;
+
+    server.echo.hold.store(true, Ordering::SeqCst);
+    let mut calls = Vec::new();
+    for number in 0..=20 {
+        let pipelines = pipelines.clone();
+        calls.push(tokio::spawn(async move { pipelines.call(1, lookup(number), SOON).await }));
+        if number == 0 {
+            server.echo.arrived.notified().await;
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    server.echo.hold.store(false, Ordering::SeqCst);
+    server.echo.released.notify_one();
+    for call in calls {
+        call.await.unwrap().expect("the answer to the first lets the others go");
+    }
+    assert_eq!(server.echo.largest_batch.load(Ordering::SeqCst), 20);
+}
+
 #[tokio::test]
 async fn lingering_requests_leave_together() {
     let server = server().await;
     let (_view, peers) = peers(vec![node(1, &server.address)]);
-    let options = PipelineOptions { linger: Duration::from_millis(400), ..PipelineOptions::default() };
+    let options =
+        PipelineOptions { linger: Linger::Always(Duration::from_millis(400)), ..PipelineOptions::default() };
     let pipelines = peers.pipelines::<RegisterLookup>(options);
     // What comes while the stream is opened leaves together in any case.
     pipelines.call(1, lookup(0), SOON).await.unwrap();

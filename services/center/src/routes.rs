@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use longline_pb::register::{ChangeRequest, LookupReply, LookupRequest, Unbind, change_request};
 use longline_rpc::methods::{RegisterChange, RegisterLookup};
-use longline_rpc::{Peers, PipelineOptions, Pipelines, WhenFull};
+use longline_rpc::{Linger, Peers, PipelineOptions, Pipelines, WhenFull};
 use longline_types::{AddressKey, Error, ErrorCode, Route};
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ const UNBIND_LINGER: Duration = Duration::from_millis(2);
 impl Routes {
     pub(crate) fn new(peers: Peers, timeout: Duration) -> Routes {
         let lookups = PipelineOptions { when_full: WhenFull::Wait, ..PipelineOptions::default() };
-        let changes = PipelineOptions { linger: UNBIND_LINGER, ..lookups };
+        let changes = PipelineOptions { linger: Linger::Always(UNBIND_LINGER), ..lookups };
         Routes { lookups: peers.pipelines(lookups), changes: peers.pipelines(changes), peers, timeout }
     }
 

@@ -27,7 +27,7 @@ use longline_products::ProductTable;
 use longline_rpc::methods::{
     CoordinatorPresence, CoordinatorUplink, RegisterChange, SaverAck, SaverCheck, SaverLoad,
 };
-use longline_rpc::{Peers, PipelineOptions, Pipelines, WhenFull};
+use longline_rpc::{Linger, Peers, PipelineOptions, Pipelines, WhenFull};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,7 +47,7 @@ use self::signpost::Signpost;
 use crate::DrainConfig;
 use crate::link::{ClusterReceiver, ShardSender};
 
-/// Acks, checks and presence wait this long for company: a batch of one costs ten times as much per item.
+/// Acks, checks and presence wait this long for company; binds and loads do while others are under way.
 const LINGER: Duration = Duration::from_millis(2);
 /// How long a load, check, ack or uplink may take, all tries together.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -99,7 +99,8 @@ impl Links {
     pub(crate) fn new(deps: Deps) -> Arc<Links> {
         let Deps { member, peers, products, shards, registry, sessions, capacity, health, idc, drain } = deps;
         let waiting = PipelineOptions { when_full: WhenFull::Wait, ..PipelineOptions::default() };
-        let lingering = PipelineOptions { linger: LINGER, ..waiting };
+        let lingering = PipelineOptions { linger: Linger::Always(LINGER), ..waiting };
+        let while_busy = PipelineOptions { linger: Linger::WhileBusy(LINGER), ..waiting };
         let metrics = Metrics::new(&registry);
         let departures = Departures::new(Parts {
             config: drain,
@@ -112,8 +113,8 @@ impl Links {
         });
         let lane = |name| Lane::new(name, &metrics);
         Arc::new(Links {
-            change: peers.pipelines(waiting),
-            load: peers.pipelines(waiting),
+            change: peers.pipelines(while_busy),
+            load: peers.pipelines(while_busy),
             check: peers.pipelines(lingering),
             ack: peers.pipelines(lingering),
             uplink: peers.pipelines(waiting),
