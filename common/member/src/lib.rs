@@ -1,10 +1,11 @@
-//! Membership of the cluster: a node's lease, the view, and the grants of message ids, all from the keeper.
+//! Membership of the cluster: a node's lease, the view, the configuration, and the grants of message ids, all from the keeper.
 //!
 //! [`join`] waits for a keeper, however long; from then on the [`Member`] renews the lease, follows the view and keeps the
 //! [`IdMaker`] extended until [`Member::leave`] or until its last handle is dropped. While no keeper answers, the last view
 //! stands and nothing is closed; only [`Member::lease_valid`] turns false.
 
 mod backoff;
+mod config;
 mod keepers;
 mod lease;
 mod shared;
@@ -19,6 +20,7 @@ use longline_types::{Error, IdMaker, Load, NodeState, Role, View};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use config::{Entries, Entry};
 pub use lease::Identity;
 use shared::Shared;
 
@@ -91,6 +93,14 @@ impl Member {
     /// the start.
     pub fn view(&self) -> watch::Receiver<Arc<View>> {
         self.shared.view.subscribe()
+    }
+
+    /// The configuration entries whose keys begin with `prefix`, and their changes, for as long as the receiver is there. The first
+    /// value is empty and not known; while no keeper answers the last known one stands.
+    pub fn config(&self, prefix: &str) -> watch::Receiver<Arc<Entries>> {
+        let (to, entries) = watch::channel(Arc::default());
+        tokio::spawn(config::follow(self.shared.clone(), prefix.to_owned(), to));
+        entries
     }
 
     /// Who this node is. It changes only when a lost lease was replaced by a new registration (R4): then the number and

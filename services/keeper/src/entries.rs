@@ -30,7 +30,7 @@ pub(crate) async fn send(desk: DeskHandle, prefix: String, to: mpsc::Sender<Resu
         loop {
             match changes.recv().await {
                 Ok(entry) if entry.revision > revision && entry.key.starts_with(&prefix) => {
-                    if !give(&to, vec![config_entry(entry)], false).await {
+                    if !give(&to, change(entry)).await {
                         return;
                     }
                 }
@@ -43,26 +43,40 @@ pub(crate) async fn send(desk: DeskHandle, prefix: String, to: mpsc::Sender<Resu
 }
 
 async fn give_all(to: &mpsc::Sender<Result<ConfigEvent, Status>>, entries: Vec<Entry>) -> bool {
-    let (mut some, mut bytes, mut first) = (Vec::new(), 0, true);
-    for entry in entries {
-        bytes += entry.key.len() + entry.value.len();
-        some.push(config_entry(entry));
-        if bytes >= EVENT_BYTES {
-            if !give(to, std::mem::take(&mut some), first).await {
-                return false;
-            }
-            (bytes, first) = (0, false);
+    let mut pieces = pieces(entries).into_iter().enumerate().peekable();
+    while let Some((number, entries)) = pieces.next() {
+        let event = ConfigEvent { entries, snapshot: number == 0, more: pieces.peek().is_some() };
+        if !give(to, event).await {
+            return false;
         }
     }
-    (some.is_empty() && !first) || give(to, some, first).await
+    true
 }
 
-async fn give(
-    to: &mpsc::Sender<Result<ConfigEvent, Status>>,
-    entries: Vec<ConfigEntry>,
-    snapshot: bool,
-) -> bool {
-    to.send(Ok(ConfigEvent { entries, snapshot })).await.is_ok()
+/// All of a snapshot, in events that a receiver takes; at least one.
+fn pieces(entries: Vec<Entry>) -> Vec<Vec<ConfigEntry>> {
+    let mut pieces = vec![Vec::new()];
+    let mut bytes = 0;
+    for entry in entries {
+        if bytes >= EVENT_BYTES {
+            pieces.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += entry.key.len() + entry.value.len();
+        if let Some(last) = pieces.last_mut() {
+            last.push(config_entry(entry));
+        }
+    }
+    pieces
+}
+
+/// One that has changed.
+fn change(entry: Entry) -> ConfigEvent {
+    ConfigEvent { entries: vec![config_entry(entry)], ..ConfigEvent::default() }
+}
+
+async fn give(to: &mpsc::Sender<Result<ConfigEvent, Status>>, event: ConfigEvent) -> bool {
+    to.send(Ok(event)).await.is_ok()
 }
 
 #[cfg(test)]
@@ -70,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_large_snapshot_comes_in_pieces_of_which_the_first_says_so() {
+    async fn a_large_snapshot_comes_in_pieces_of_which_the_first_and_the_last_say_so() {
         let entry =
             |n: u64| Entry { key: format!("k{n}"), value: vec![0; 1024 * 1024], revision: n, deleted: false };
         for (entries, pieces) in [(0, vec![0]), (2, vec![2]), (5, vec![2, 2, 1])] {
@@ -82,6 +96,7 @@ mod tests {
                 let event = event.unwrap();
                 assert_eq!(event.snapshot, seen.is_empty());
                 seen.push(event.entries.len());
+                assert_eq!(event.more, seen.len() < pieces.len());
             }
             assert_eq!(seen, pieces);
         }

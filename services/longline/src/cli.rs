@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use toml::Table;
 
-use crate::{listen, push, role, standalone};
+use crate::{ctl, listen, push, role, standalone};
 
 /// Keeps very many devices connected, and pushes messages to them.
 #[derive(Parser)]
@@ -38,6 +38,9 @@ enum Command {
     Listen(listen::Args),
     /// Pushes a message through the API
     Push(push::Args),
+    /// Looks into a running cluster, and changes how it is set
+    #[command(subcommand)]
+    Ctl(ctl::Command),
 }
 
 impl Cli {
@@ -54,6 +57,7 @@ impl Cli {
             Command::Dispatcher(args) => role::run::<longline_dispatcher::Bound>(args),
             Command::Listen(args) => tool(listen::run(args)),
             Command::Push(args) => tool(push::run(args)),
+            Command::Ctl(command) => tool(ctl::run(command)),
         }
     }
 }

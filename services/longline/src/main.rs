@@ -1,7 +1,8 @@
-//! Longline: the one binary. A subcommand per role, `standalone`, and the tools `listen` and `push`.
+//! Longline: the one binary. A subcommand per role, `standalone`, and the tools `listen`, `push` and `ctl`.
 
 mod alloc;
 mod cli;
+mod ctl;
 mod listen;
 mod push;
 mod role;

@@ -18,7 +18,7 @@ fn text(program: &str, started: &Started, demo: &Demo, config: &Config, admin: O
         admin.map_or_else(|| "nowhere".to_owned(), |a| format!("http://{a}  (/metrics, /healthz, /readyz)"));
     let (version, data) = (env!("CARGO_PKG_VERSION"), config.data.display());
     let Demo { id, name, key } = demo;
-    let dispatcher = started.dispatcher;
+    let (dispatcher, keeper) = (started.dispatcher, started.keeper);
     let program = quoted(program);
     format!(
         "\
@@ -28,6 +28,7 @@ Longline {version} is ready, with all services in this process and its data in {
   room        {room}
   dispatcher  http://{dispatcher}
   admin       {admin}
+  keeper      {keeper}  (longline ctl)
   product     {name} (id {id})
   key         {key}
   admin key   in {data}/admin.key

@@ -19,6 +19,8 @@ pub(crate) struct Started {
     pub(crate) room: SocketAddr,
     /// Devices that ask for a room.
     pub(crate) dispatcher: SocketAddr,
+    /// Who holds the configuration.
+    pub(crate) keeper: SocketAddr,
     health: Vec<Health>,
 }
 
@@ -78,7 +80,7 @@ pub(crate) async fn all(
     let (dispatcher, _) = starter.start::<longline_dispatcher::Bound>(dispatcher).await?;
 
     let room = room.first().copied().context("the room opened no port for devices")?;
-    Ok(Started { http, room, dispatcher, health: starter.health })
+    Ok(Started { http, room, dispatcher, keeper, health: starter.health })
 }
 
 struct Starter<'a> {
