@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longline_config::{NodeConfig, Unreachable};
+use longline_pb::keeper::WriteConfigRequest;
 use longline_types::{Error, IdMaker, Load, NodeState, Role, View};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -101,6 +102,31 @@ impl Member {
         let (to, entries) = watch::channel(Arc::default());
         tokio::spawn(config::follow(self.shared.clone(), prefix.to_owned(), to));
         entries
+    }
+
+    /// Sets a configuration entry, or deletes it if `value` is none, provided that it has `revision` (0: it does not exist). Tried once
+    /// with each keeper, for at most `deadline` each.
+    ///
+    /// # Errors
+    /// `Conflict` if it has another revision; else as the keeper says, or that none answers.
+    pub async fn write_config(
+        &self,
+        key: &str,
+        value: Option<&[u8]>,
+        revision: u64,
+        deadline: Duration,
+    ) -> Result<(), Error> {
+        let request = WriteConfigRequest {
+            key: key.to_owned(),
+            value: value.unwrap_or_default().to_vec(),
+            expected_revision: revision,
+            delete: value.is_none(),
+        };
+        let asking = self.shared.keepers.ask(deadline, |mut client| {
+            let request = request.clone();
+            async move { client.write_config(request).await }
+        });
+        asking.await.map(drop)
     }
 
     /// Who this node is. It changes only when a lost lease was replaced by a new registration (R4): then the number and

@@ -238,6 +238,7 @@ impl<'a> Connection<'a> {
             Some(What::Reconnect(reconnect)) => {
                 let within = Duration::from_millis(reconnect.within_ms.into()).min(LONGEST_MOVE);
                 self.moving = Some((now + between(Duration::ZERO, within), reconnect.endpoints));
+                self.device.sent_away(reconnect.ticket);
             }
             // A newer room may know more.
             None => {}

@@ -51,6 +51,8 @@ pub(crate) struct Device {
     binds: Binds,
     acks: Acks,
     uplinks: Uplinks,
+    /// Of the room that sent the device away, for the next; empty if there is none.
+    ticket: Vec<u8>,
     /// A room has welcomed the device on the present connection.
     connected: bool,
     /// For the application, where its queue was full. Nothing is read from the room while there are any, so that they are never
@@ -66,6 +68,7 @@ impl Device {
             binds,
             acks: Acks::default(),
             uplinks: Uplinks::new(),
+            ticket: Vec::new(),
             connected: false,
             events: VecDeque::new(),
         }
@@ -89,13 +92,20 @@ impl Device {
             heartbeat_max_s: self.identity.heartbeat.1,
             resume_token: Vec::new(),
             have: Vec::new(),
+            ticket: self.ticket.clone(),
         }
     }
 
     /// A room has answered HELLO.
     pub(crate) fn welcomed(&mut self, endpoint: &str, session: u64) {
         self.connected = true;
+        self.ticket.clear();
         self.events.push_back(Event::Connected { endpoint: endpoint.to_owned(), session });
+    }
+
+    /// A room wants the device to go, with this to show to the next.
+    pub(crate) fn sent_away(&mut self, ticket: Vec<u8>) {
+        self.ticket = ticket;
     }
 
     /// The connection is gone.

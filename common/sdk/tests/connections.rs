@@ -104,13 +104,19 @@ async fn a_directive_moves_the_device_to_the_room_it_names() {
     session.push(0, &[message(1)]).await;
     next_message(&mut events).await;
     assert_eq!(session.ack().await.1, [1]);
-    let reconnect = Reconnect { endpoints: vec![other.address.clone()], within_ms: 50, ticket: vec![] };
+    assert!(first.ticket.is_empty());
+    let reconnect =
+        Reconnect { endpoints: vec![other.address.clone()], within_ms: 50, ticket: b"ticket".to_vec() };
     session.send(&Directive { what: Some(What::Reconnect(reconnect)) }).await;
     assert!(matches!(session.next().await, Sent::Close(close) if close.reason == 1007));
     drop(session);
-    let (_session, second) = other.welcome().await;
+    let (session, second) = other.welcome().await;
     assert!(second.connection_counter > first.connection_counter);
+    assert_eq!(second.ticket, b"ticket");
     assert_eq!(wait_for(&mut events, disconnected).await, Disconnect::Moved);
+    drop(session);
+    let (_session, third) = one.welcome().await;
+    assert!(third.ticket.is_empty(), "it has done its work");
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ pub const COLLAPSE_KEY: usize = 64;
 pub const DEVICE: usize = 128;
 /// Longest user token.
 pub const TOKEN: usize = 4 * 1024;
+/// Longest admission ticket.
+pub const TICKET: usize = 512;
 /// Most addresses a session binds.
 pub const BINDS: usize = 16;
 /// Most ids in one ACK frame.

@@ -28,7 +28,7 @@ fn the_bytes_of_every_frame_are_fixed() {
     UPLINK_ACK: 09 04 08 09 10 01
     PING: 0a 00
     PONG: 0b 00
-    DIRECTIVE reconnect: 0c 15 0a 13 0a 0d 31 30 2e 30 2e 30 2e 32 3a 39 30 30 30 10 b0 ea 01
+    DIRECTIVE reconnect: 0c 1a 0a 18 0a 0d 31 30 2e 30 2e 30 2e 32 3a 39 30 30 30 10 b0 ea 01 1a 03 01 02 03
     DIRECTIVE heartbeat: 0c 02 10 3c
     CLOSE: 0d 16 08 e8 07 12 0e 74 68 65 20 72 6f 6f 6d 20 73 74 6f 70 73 18 88 27
     ");

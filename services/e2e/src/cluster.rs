@@ -183,6 +183,17 @@ impl Cluster {
         })
     }
 
+    /// The same over those with a label of this value.
+    pub fn metric_with(&self, service: &str, name: &str, label: &str) -> f64 {
+        let families = self.nodes[service].registry.gather();
+        let family = families.iter().find(|f| f.name() == name);
+        let labelled = |m: &&prometheus::proto::Metric| m.get_label().iter().any(|l| l.value() == label);
+        family.map_or(0.0, |f| {
+            let chosen = f.get_metric().iter().filter(labelled);
+            chosen.map(|m| m.get_counter().get_value() + m.get_gauge().get_value()).sum()
+        })
+    }
+
     /// Stops one service in order, and waits until it has.
     pub async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
         let mut node = self.nodes.remove(name).with_context(|| format!("there is no {name}"))?;

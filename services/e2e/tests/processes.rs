@@ -2,8 +2,8 @@
 //! checked against what its device received.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod support;
+
 use std::time::Duration;
 
 use longline_e2e::{Api, Device, SOON};
@@ -11,59 +11,10 @@ use longline_procs::{Cluster, Options, Profile, binary};
 use longline_sdk::{Client, MessageId};
 use longline_testkit::{Restart, eventually};
 use longline_types::Role;
-use serde_json::json;
+use support::Traffic;
 
 /// Users who receive; one more is offline all the time and comes at the end.
 const USERS: usize = 12;
-
-/// Business servers that push without pause, one per center, and everything that was accepted.
-struct Traffic {
-    stop: Arc<AtomicBool>,
-    senders: Vec<tokio::task::JoinHandle<Vec<(String, MessageId)>>>,
-}
-
-impl Traffic {
-    fn start(cluster: &Cluster) -> Traffic {
-        let stop = Arc::new(AtomicBool::new(false));
-        let senders = cluster.api().into_iter().enumerate().map(|(sender, url)| {
-            let (api, stop) = (Api::new(url, cluster.product().key.clone()), stop.clone());
-            tokio::spawn(send(api, sender, stop))
-        });
-        Traffic { senders: senders.collect(), stop }
-    }
-
-    /// Stops, and tells what was accepted.
-    async fn accepted(self) -> Vec<(String, MessageId)> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Vec::new();
-        for sender in self.senders {
-            all.extend(sender.await.unwrap());
-        }
-        all
-    }
-}
-
-/// Every message has a key of its own, and is sent again under it until it is accepted: what a business does.
-async fn send(api: Api, sender: usize, stop: Arc<AtomicBool>) -> Vec<(String, MessageId)> {
-    let mut accepted = Vec::new();
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let user = format!("user-{}", number % (USERS + 1));
-        let body = json!({ "to": { "user": user }, "payload": number });
-        let key = format!("{sender}-{number}");
-        let id = loop {
-            match api.send(body.clone(), Some(&key)).await {
-                Ok(id) => break id,
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        };
-        accepted.push((user, id));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    accepted
-}
 
 /// A cluster whose lost hints and leases are noticed within the patience of a test.
 async fn cluster() -> Cluster {
@@ -114,7 +65,7 @@ async fn check(cluster: &Cluster, devices: &[(String, Device)], accepted: &[(Str
 async fn nothing_accepted_is_lost_whichever_process_is_killed() {
     let mut cluster = cluster().await;
     let mut devices = devices(&mut cluster).await;
-    let traffic = Traffic::start(&cluster);
+    let traffic = Traffic::start(&cluster, USERS + 1);
     let names: Vec<String> = cluster.nodes().iter().map(|n| n.name().to_owned()).collect();
     for name in &names {
         let node = cluster.node(name).unwrap();
@@ -142,7 +93,7 @@ async fn nothing_accepted_is_lost_whichever_process_is_killed() {
 async fn a_room_that_slept_past_its_lease_comes_back_as_a_new_one_r4() {
     let mut cluster = cluster().await;
     let devices = devices(&mut cluster).await;
-    let traffic = Traffic::start(&cluster);
+    let traffic = Traffic::start(&cluster, USERS + 1);
     cluster.node("room-1").unwrap().pause().unwrap();
     // Longer than the lease: the view loses the room, and its users' routes with it.
     tokio::time::sleep(Duration::from_millis(3_500)).await;

@@ -17,7 +17,8 @@ async fn keeper(scratch: &Scratch) -> (Process, String) {
     let (config, addresses) = (folder.join("keeper.toml"), folder.join("addresses"));
     let data = folder.join("data");
     std::fs::write(&config, format!("data = {data:?}\n[node]\nrpc = \"127.0.0.1:0\"\n")).unwrap();
-    let arguments = ["keeper", "--config", config.to_str().unwrap(), "--addresses", addresses.to_str().unwrap()];
+    let arguments =
+        ["keeper", "--config", config.to_str().unwrap(), "--addresses", addresses.to_str().unwrap()];
     let process =
         Process::start(Path::new(PROGRAM), &arguments.map(str::to_owned), &folder.join("log")).unwrap();
     let read = async || serde_json::from_slice::<Value>(&std::fs::read(&addresses).ok()?).ok();

@@ -19,11 +19,19 @@ pub struct DrainConfig {
     pub deadline_ms: u32,
     /// A session that is to be closed while messages, acks or uplinks of it are under way is waited for this long.
     pub grace_ms: u32,
+    /// A session that is sent away gets a ticket that is good for this long: the next room then does not check its tokens. 0: none.
+    pub ticket_s: u32,
 }
 
 impl Default for DrainConfig {
     fn default() -> DrainConfig {
-        DrainConfig { sessions_per_second: 1_000, within_ms: 3_000, deadline_ms: 60_000, grace_ms: 2_000 }
+        DrainConfig {
+            sessions_per_second: 1_000,
+            within_ms: 3_000,
+            deadline_ms: 60_000,
+            grace_ms: 2_000,
+            ticket_s: 60,
+        }
     }
 }
 
@@ -45,6 +53,11 @@ impl DrainConfig {
     /// How long sessions with something under way are waited for.
     pub fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms.into())
+    }
+
+    /// How long a ticket is good.
+    pub fn ticket(&self) -> Duration {
+        Duration::from_secs(self.ticket_s.into())
     }
 
     /// What all of it takes at most.

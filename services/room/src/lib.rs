@@ -19,6 +19,7 @@ mod window;
 pub use config::EngineConfig;
 pub use drain::DrainConfig;
 pub use engine::{Engine, StillRunning};
+pub use links::{DRAIN_PREFIX, drain_key};
 pub use listeners::Listeners;
 pub use room::{Bound, Config, bind};
 pub use transport::{Certificates, TlsConfig, Transports};

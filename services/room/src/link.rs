@@ -33,7 +33,8 @@ pub use message::{Bound, Delivered, Identity, Inspection, Loaded, Message, Refus
 pub(crate) use queue::{CLUSTER_BATCH, ClusterSender, Taken};
 pub use queue::{ClusterReceiver, Overloaded, ShardInbox, ShardSender, cluster_channel, shard_queue};
 pub use to_cluster::{
-    AssertRequest, BindProof, BindRequest, LoadRequest, PresenceChange, ToCluster, UplinkRequest,
+    AssertRequest, BindProof, BindRequest, LoadRequest, PresenceChange, TicketAndToken, ToCluster,
+    UplinkRequest,
 };
 pub use to_shard::{Answer, AssertOutcome, BindOutcome, Command, Delivery, ToShard};
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longline_pb::client::{self, Reconnect};
-use longline_room::link::{Command, Delivered, Drain, Guide, Way};
+use longline_room::link::{BindProof, Command, Delivered, Drain, Guide, TicketAndToken, ToCluster, Way};
 use longline_types::{Address, CloseReason, Device as DeviceName};
-use support::device::Frame;
+use support::device::{Frame, bind};
 use support::{Device, Room, address, config, eventually, message};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,6 +73,31 @@ fn sessions_are_asked_to_go_somewhere_with_a_ticket_and_served_until_they_do() {
     assert_eq!(late.close_reason(), Some(CloseReason::GoingAway));
     assert_eq!(room.metric("longline_room_sent_away_total"), 1);
     assert_eq!(room.metric("longline_room_sessions"), 1);
+    room.stop();
+}
+
+#[test]
+fn a_ticket_is_shown_with_the_tokens_of_hello_and_only_those() {
+    let room = Room::start(config());
+    let mut alice = Device::connect(room.address);
+    alice.hello_with(&["alice", "bob"], |hello| {
+        hello.ticket = vec![7; 512];
+        hello.binds[0].token = "token".into();
+    });
+    alice.welcome();
+    alice.send(&bind(2, "carol"));
+    alice.bound();
+    let proofs = room.cluster.asked(|question| match question {
+        ToCluster::Bind(request) => Some(request.proof.clone()),
+        _ => None,
+    });
+    let shown = |token: &str| {
+        BindProof::Ticket(Box::new(TicketAndToken { ticket: [7; 512].into(), token: token.into() }))
+    };
+    assert_eq!(proofs, [shown("token"), shown(""), BindProof::Token("".into())]);
+    let mut mallory = Device::connect(room.address);
+    mallory.hello_with(&["mallory"], |hello| hello.ticket = vec![7; 513]);
+    assert_eq!(mallory.close_reason(), Some(CloseReason::BadField));
     room.stop();
 }
 

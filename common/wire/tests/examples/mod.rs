@@ -32,6 +32,7 @@ pub(crate) fn hello() -> client::Hello {
         heartbeat_max_s: 300,
         resume_token: Vec::new(),
         have: Vec::new(),
+        ticket: Vec::new(),
     }
 }
 
@@ -43,8 +44,11 @@ pub(crate) fn all() -> Vec<Example> {
         window,
         ..Default::default()
     };
-    let reconnect =
-        client::Reconnect { endpoints: vec!["10.0.0.2:9000".into()], within_ms: 30_000, ticket: Vec::new() };
+    let reconnect = client::Reconnect {
+        endpoints: vec!["10.0.0.2:9000".into()],
+        within_ms: 30_000,
+        ticket: vec![1, 2, 3],
+    };
     vec![
         Example { name: "preface", bytes: PREFACE.to_vec() },
         frame("HELLO", &hello()),

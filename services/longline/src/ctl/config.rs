@@ -18,7 +18,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The keeper's gRPC, host:port
-    #[arg(long, global = true, value_name = "ADDR", env = "LONGLINE_KEEPER", default_value = "127.0.0.1:7700")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR",
+        env = "LONGLINE_KEEPER",
+        default_value = "127.0.0.1:7700"
+    )]
     keeper: String,
     #[command(subcommand)]
     command: Command,
@@ -102,17 +108,22 @@ fn read(file: Option<PathBuf>) -> anyhow::Result<Vec<u8>> {
     Ok(value)
 }
 
-struct Keeper {
+/// A keeper that is asked.
+pub(super) struct Keeper {
     client: KeeperClient<Channel>,
     address: String,
 }
 
 impl Keeper {
-    fn new(address: &str) -> anyhow::Result<Keeper> {
+    pub(super) fn new(address: &str) -> anyhow::Result<Keeper> {
         let endpoint = longline_rpc::endpoint(address)
             .with_context(|| format!("`{address}` is no host:port of a keeper"))?;
         let client = KeeperClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE);
         Ok(Keeper { client, address: address.to_owned() })
+    }
+
+    pub(super) fn client(&self) -> KeeperClient<Channel> {
+        self.client.clone()
     }
 
     async fn read(&self, key: &str) -> anyhow::Result<ConfigEntry> {
@@ -121,7 +132,8 @@ impl Keeper {
         Ok(self.answer(client.read_config(request)).await?.into_inner())
     }
 
-    async fn list(&self, prefix: &str) -> anyhow::Result<Vec<ConfigEntry>> {
+    /// All entries whose keys begin so.
+    pub(super) async fn list(&self, prefix: &str) -> anyhow::Result<Vec<ConfigEntry>> {
         let mut client = self.client.clone();
         let request = WatchConfigRequest { prefix: prefix.to_owned() };
         let mut events = self.answer(client.watch_config(request)).await?.into_inner();
@@ -136,7 +148,7 @@ impl Keeper {
     }
 
     /// Sets the entry, or deletes it, if it has the revision.
-    async fn write(
+    pub(super) async fn write(
         &self,
         key: String,
         value: Option<Vec<u8>>,
@@ -147,14 +159,16 @@ impl Keeper {
             None => self.read(&key).await?.revision,
         };
         let delete = value.is_none();
-        let request =
-            WriteConfigRequest { key, value: value.unwrap_or_default(), expected_revision, delete };
+        let request = WriteConfigRequest { key, value: value.unwrap_or_default(), expected_revision, delete };
         let mut client = self.client.clone();
         Ok(self.answer(client.write_config(request)).await?.into_inner())
     }
 
     /// Waits for an answer; says in words why there is none.
-    async fn answer<T>(&self, asking: impl Future<Output = Result<T, Status>>) -> anyhow::Result<T> {
+    pub(super) async fn answer<T>(
+        &self,
+        asking: impl Future<Output = Result<T, Status>>,
+    ) -> anyhow::Result<T> {
         let answer = tokio::time::timeout(TIMEOUT, asking).await;
         let Ok(answer) = answer else { bail!("the keeper at {} does not answer", self.address) };
         match answer.map_err(longline_rpc::error) {

@@ -85,8 +85,19 @@ pub struct BindRequest {
 pub enum BindProof {
     /// The token that the device showed; may be empty. At most 4 KiB.
     Token(Box<str>),
+    /// The room that sent the device away gave it a ticket. If that does not admit it, the token decides.
+    Ticket(Box<TicketAndToken>),
     /// The session held this bind already, under an earlier incarnation of the room (R4). The token was good then.
     Held,
+}
+
+/// What a device shows that another room has sent here.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TicketAndToken {
+    /// Of HELLO, the same for all its binds. At most 512 bytes.
+    pub ticket: Arc<[u8]>,
+    /// As in [`BindProof::Token`].
+    pub token: Box<str>,
 }
 
 /// Asks for a load (D4).

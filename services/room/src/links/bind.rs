@@ -1,4 +1,5 @@
-//! Who may bind: the product must exist and the token, if it wants one, must be good. Then the register is asked.
+//! Who may bind: the product must exist and the token, if it wants one, must be good, or a ticket of another room stand for it. Then
+//! the register is asked.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub(crate) fn decide(links: &Arc<Links>, requests: Vec<BindRequest>) {
     let mut refused = Vec::new();
     for request in requests {
         match links.products.get(request.address.product) {
-            Some(product) => match admit(&product, &request) {
+            Some(product) => match admit(links, &product, &request) {
                 Ok(()) => allowed.push(routes::Operation::Bind { request, product }),
                 Err(refusal) => refused.push(answer(links, request, refusal)),
             },
@@ -36,7 +37,7 @@ pub(crate) fn decide(links: &Arc<Links>, requests: Vec<BindRequest>) {
 /// A bind of a product that is not in memory.
 async fn ask(links: Arc<Links>, request: BindRequest) {
     let decision = match links.products.find(request.address.product).await {
-        Ok(Some(product)) => admit(&product, &request).map(|()| product),
+        Ok(Some(product)) => admit(&links, &product, &request).map(|()| product),
         Ok(None) => Err(unknown(&request)),
         Err(error) => Err(unavailable(error.message)),
     };
@@ -46,13 +47,20 @@ async fn ask(links: Arc<Links>, request: BindRequest) {
     }
 }
 
-fn admit(product: &Product, request: &BindRequest) -> Result<(), Refusal> {
+fn admit(links: &Links, product: &Product, request: &BindRequest) -> Result<(), Refusal> {
     if product.disabled {
         return Err(refusal(BindResult::UnknownProduct, format!("product {} is disabled", product.id)));
     }
     let token = match &request.proof {
-        BindProof::Token(token) if product.require_token => token,
-        BindProof::Token(_) | BindProof::Held => return Ok(()),
+        _ if !product.require_token => return Ok(()),
+        BindProof::Held => return Ok(()),
+        BindProof::Token(token) => token,
+        BindProof::Ticket(shown) => {
+            if links.tickets.admits(&shown.ticket, request.device, &request.address) {
+                return Ok(());
+            }
+            &shown.token
+        }
     };
     product
         .token_keys

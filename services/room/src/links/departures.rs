@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) enum Cause {
     /// The process stops.
     Stop,
+    /// An operator wants it.
+    Command,
     /// The room has lost its cluster (R4).
     Isolation,
 }
@@ -97,10 +99,13 @@ impl Departures {
     fn show(&self) {
         let causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
         self.gauge.set(i64::from(!causes.is_empty()));
-        if causes.contains(&Cause::Stop) {
-            self.health.not_ready("is stopping");
-            self.member.set_state(NodeState::Draining);
+        let ordered = [Cause::Stop, Cause::Command].into_iter().find(|cause| causes.contains(cause));
+        match ordered {
+            Some(Cause::Stop) => self.health.not_ready("is stopping"),
+            Some(_) => self.health.not_ready("is drained: an operator has said so"),
+            None => self.health.ready(),
         }
+        self.member.set_state(if ordered.is_some() { NodeState::Draining } else { NodeState::Ready });
     }
 
     fn plan(&self, cause: Cause) -> Drain {
@@ -115,7 +120,7 @@ impl Departures {
             deadline: match cause {
                 Cause::Stop => self.config.deadline(),
                 // Nobody waits for it: it takes as long as it takes.
-                Cause::Isolation => {
+                Cause::Command | Cause::Isolation => {
                     self.config.spread((self.sessions)()) + self.config.leave() + self.config.grace()
                 }
             },

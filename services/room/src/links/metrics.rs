@@ -10,6 +10,8 @@ pub(crate) struct Metrics {
     pub(crate) presence_lost: IntCounter,
     pub(crate) incarnations: IntCounter,
     pub(crate) draining: IntGauge,
+    pub(crate) tickets_issued: IntCounter,
+    pub(crate) tickets_shown: IntCounterVec,
 }
 
 impl Metrics {
@@ -57,6 +59,17 @@ impl Metrics {
                     "1 while the room is emptied or kept empty: it stops, is drained, or is isolated.",
                 ),
             ),
+            tickets_issued: counter(
+                registry,
+                "longline_room_tickets_issued_total",
+                "Admission tickets given to sessions that were sent away.",
+            ),
+            tickets_shown: counters(
+                registry,
+                "longline_room_tickets_shown_total",
+                "Binds for which a ticket was shown instead of a token, by whether it was accepted or why not.",
+                "result",
+            ),
         }
     }
 }
@@ -74,8 +87,10 @@ pub(crate) fn metric_descriptions(registry: &Registry) -> Vec<prometheus::core::
         presence_lost,
         incarnations,
         draining,
+        tickets_issued,
+        tickets_shown,
     } = &metrics;
-    let collectors: [&dyn Collector; 8] = [
+    let collectors: [&dyn Collector; 10] = [
         lane_refused,
         binds,
         route_operations,
@@ -84,6 +99,8 @@ pub(crate) fn metric_descriptions(registry: &Registry) -> Vec<prometheus::core::
         presence_lost,
         incarnations,
         draining,
+        tickets_issued,
+        tickets_shown,
     ];
     collectors.into_iter().flat_map(Collector::desc).cloned().collect()
 }

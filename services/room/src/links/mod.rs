@@ -13,9 +13,11 @@ mod lane;
 mod line;
 mod load;
 mod metrics;
+mod orders;
 mod refill;
 mod routes;
 mod signpost;
+mod tickets;
 mod uplink;
 
 use std::sync::Arc;
@@ -40,10 +42,12 @@ use self::load::CountSessions;
 use self::metrics::Metrics;
 #[cfg(test)]
 pub(crate) use self::metrics::metric_descriptions;
+pub use self::orders::{DRAIN_PREFIX, drain_key};
 use self::refill::Refills;
 use self::routes::Routes;
 pub(crate) use self::routes::displace_here;
 use self::signpost::Signpost;
+use self::tickets::Tickets;
 use crate::DrainConfig;
 use crate::link::{ClusterReceiver, ShardSender};
 
@@ -79,6 +83,7 @@ pub(crate) struct Links {
     pub(crate) refills: Refills,
     pub(crate) tasks: TaskTracker,
     pub(crate) departures: Departures,
+    pub(crate) tickets: Arc<Tickets>,
     change: Pipelines<RegisterChange>,
     load: Pipelines<SaverLoad>,
     check: Pipelines<SaverCheck>,
@@ -102,11 +107,12 @@ impl Links {
         let lingering = PipelineOptions { linger: Linger::Always(LINGER), ..waiting };
         let while_busy = PipelineOptions { linger: Linger::WhileBusy(LINGER), ..waiting };
         let metrics = Metrics::new(&registry);
+        let tickets = Arc::new(Tickets::new(drain.ticket(), &metrics));
         let departures = Departures::new(Parts {
             config: drain,
             member: member.clone(),
             health,
-            signpost: Arc::new(Signpost::new(member.clone(), idc)),
+            signpost: Arc::new(Signpost::new(member.clone(), idc, tickets.clone())),
             shards: shards.clone(),
             sessions: sessions.clone(),
             gauge: metrics.draining.clone(),
@@ -129,6 +135,7 @@ impl Links {
             answers: Answers::new(shards),
             tasks: TaskTracker::new(),
             departures,
+            tickets,
             member,
             peers,
             products,
@@ -145,6 +152,8 @@ impl Links {
         let watchers = [
             tokio::spawn(identity::follow(self.clone(), watching.clone())),
             tokio::spawn(refill::follow(self.clone(), watching.clone())),
+            tokio::spawn(orders::follow(self.clone(), watching.clone())),
+            tokio::spawn(tickets::follow(self.tickets.clone(), self.member.clone(), watching.clone())),
         ];
         dispatch::run(&self, questions).await;
         watching.cancel();

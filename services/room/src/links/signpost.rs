@@ -1,22 +1,26 @@
 //! Where sessions go that leave this room.
 
 use std::fmt;
+use std::sync::Arc;
 
 use longline_member::Member;
 use longline_placement::{Candidate, group, weight_by_load};
 use longline_types::{Address, Device, Node, Role, View};
 
+use super::tickets::Tickets;
 use crate::link::{Guide, Way};
 
-/// Names the rooms of the newest view that a dispatcher of this data centre would name, but for this room.
+/// Names the rooms of the newest view that a dispatcher of this data centre would name, but for this room, and gives the ticket for
+/// them.
 pub(crate) struct Signpost {
     member: Member,
     idc: String,
+    tickets: Arc<Tickets>,
 }
 
 impl Signpost {
-    pub(crate) fn new(member: Member, idc: String) -> Signpost {
-        Signpost { member, idc }
+    pub(crate) fn new(member: Member, idc: String, tickets: Arc<Tickets>) -> Signpost {
+        Signpost { member, idc, tickets }
     }
 
     /// Whether another room takes sessions.
@@ -31,11 +35,11 @@ impl Signpost {
 }
 
 impl Guide for Signpost {
-    fn way(&self, _: Device, held: &[&Address]) -> Way {
+    fn way(&self, device: Device, held: &[&Address]) -> Way {
         let view = self.member.view().borrow().clone();
         let endpoints =
             held.first().map_or_else(Vec::new, |user| rooms_for(user, &view, self.own(), &self.idc));
-        Way { endpoints, ticket: Vec::new() }
+        Way { endpoints, ticket: self.tickets.issue(device, held) }
     }
 }
 

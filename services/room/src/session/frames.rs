@@ -48,7 +48,7 @@ impl Session {
     /// A device that binds more before its WELCOME gets it now.
     fn bind_asked(&mut self, bind: client::Bind, t: &mut Turn<'_>) -> Result<(), Ending> {
         self.welcome(t)?;
-        self.want(wanted_bind(bind), t);
+        self.want(wanted_bind(bind), None, t);
         Ok(())
     }
 

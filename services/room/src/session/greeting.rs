@@ -26,6 +26,8 @@ pub(crate) struct Introduction {
     pub(crate) device: Device,
     pub(crate) profile: Profile,
     pub(crate) wish: Wish,
+    /// Of the room that sent it here; for the binds of HELLO.
+    pub(crate) ticket: Option<Arc<[u8]>>,
     /// What it wants to bind; what is wrong with a single bind does not end the connection.
     pub(crate) binds: Vec<Result<WantedBind, client::Bound>>,
 }
@@ -112,6 +114,9 @@ fn introduction(hello: Hello) -> Result<Introduction, Ending> {
     if !is_name(&hello.sdk, NAME) || !is_name(&hello.platform, NAME) {
         return Err(bad_field("`sdk` and `platform` have at most 64 bytes without control characters"));
     }
+    if hello.ticket.len() > limits::TICKET {
+        return Err(bad_field("`ticket` has at most 512 bytes"));
+    }
     if hello.binds.is_empty() {
         return Err(Ending::new(CloseReason::NoBind, "HELLO has 1 to 16 binds"));
     }
@@ -120,6 +125,7 @@ fn introduction(hello: Hello) -> Result<Introduction, Ending> {
         device: Device::new(device, hello.connection_counter),
         wish: Wish { network, min_s: hello.heartbeat_min_s, max_s: hello.heartbeat_max_s },
         profile: Profile::new(&hello.device, &hello.sdk, &hello.platform),
+        ticket: (!hello.ticket.is_empty()).then(|| hello.ticket.into()),
         binds: hello.binds.into_iter().map(wanted_bind).collect(),
     })
 }
@@ -217,6 +223,7 @@ mod tests {
         assert_eq!(with(|h| h.device = "x".repeat(129)), CloseReason::BadField);
         assert_eq!(with(|h| h.sdk = "x".repeat(65)), CloseReason::BadField);
         assert_eq!(with(|h| h.platform = "a\nb".into()), CloseReason::BadField);
+        assert_eq!(with(|h| h.ticket = vec![1; 513]), CloseReason::BadField);
         assert_eq!(with(|h| h.binds.clear()), CloseReason::NoBind);
         assert_eq!(with(|h| h.binds = vec![client::Bind::default(); 17]), CloseReason::BadField);
     }

@@ -2,6 +2,7 @@
 
 use longline_pb::client::{self, Network};
 use longline_types::{Address, CloseReason, Device, Route, TimeMs};
+use longline_wire::FrameType;
 
 use super::bind::{Bind, Inbox, Standing};
 use super::binds::Binds;
@@ -16,6 +17,8 @@ use crate::link::{BindId, Guide, Identity, Inspection, PresenceChange, ToCluster
 /// A device that is sent away goes at a random moment within this time: the room asks them one after the other, and this only
 /// parts those of one turn.
 const GO_WITHIN_MS: u32 = 100;
+/// Bytes of a field of DIRECTIVE beside its value, at most.
+const FIELD: usize = 8;
 
 /// The state of one session, without I/O. Its events are in the modules beside this one:
 /// [`frames`](super::frames) from the device, [`standing`](super::standing) with the register, [`pushing`](super::pushing) and
@@ -76,7 +79,7 @@ impl Session {
             authenticated: false,
         };
         for wanted in hello.binds {
-            session.want(wanted, t);
+            session.want(wanted, hello.ticket.as_ref(), t);
         }
         session.welcome_if_decided(t)?;
         Ok(session)
@@ -190,7 +193,14 @@ impl Session {
     pub(crate) fn send_away(&mut self, guide: &dyn Guide, t: &mut Turn<'_>) -> Result<(), Ending> {
         self.welcome(t)?;
         let held: Vec<&Address> = self.binds.iter().filter(|b| !b.is_new()).map(|b| &b.address).collect();
-        let Way { endpoints, ticket } = guide.way(self.device, &held);
+        let Way { mut endpoints, ticket } = guide.way(self.device, &held);
+        // What has no place in the frame is left out; two of the longest names of rooms always have one.
+        let length = |endpoints: &[String]| endpoints.iter().map(|e| e.len() + FIELD).sum::<usize>();
+        while ticket.len() + length(&endpoints) + 2 * FIELD > FrameType::Directive.limit() {
+            if endpoints.pop().is_none() {
+                break;
+            }
+        }
         let reconnect = client::Reconnect { endpoints, within_ms: GO_WITHIN_MS, ticket };
         t.send(&client::Directive { what: Some(client::directive::What::Reconnect(reconnect)) });
         t.env.counters.sent_away.add(1);

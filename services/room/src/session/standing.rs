@@ -1,5 +1,7 @@
 //! How a session's binds stand with the register.
 
+use std::sync::Arc;
+
 use longline_pb::client::{self, BindResult};
 use longline_types::{Address, AddressKey, CloseReason, Device, Route, Stamp};
 
@@ -10,7 +12,7 @@ use super::open::{Session, bind_id, route};
 use super::turn::Turn;
 use crate::link::{
     AssertOutcome, AssertRequest, BindId, BindOutcome, BindProof, BindRequest, Bound, PresenceChange,
-    Refusal, ToCluster,
+    Refusal, TicketAndToken, ToCluster,
 };
 
 /// What the device is told then.
@@ -18,7 +20,12 @@ const DISPLACED: &str = "a newer connection has bound this user";
 
 impl Session {
     /// Asks for a bind, or tells the device why it cannot be.
-    pub(super) fn want(&mut self, wanted: Result<WantedBind, client::Bound>, t: &mut Turn<'_>) {
+    pub(super) fn want(
+        &mut self,
+        wanted: Result<WantedBind, client::Bound>,
+        ticket: Option<&Arc<[u8]>>,
+        t: &mut Turn<'_>,
+    ) {
         match wanted.and_then(|wanted| self.admit(wanted, t)) {
             Err(refused) => self.tell(refused, t),
             Ok(wanted) => {
@@ -30,7 +37,7 @@ impl Session {
                     bind: bind_id(&bind, t),
                     address: bind.address.clone(),
                     device: self.device,
-                    proof: BindProof::Token(wanted.token),
+                    proof: proof(wanted.token, ticket),
                 }));
                 self.binds.add(bind);
             }
@@ -285,6 +292,14 @@ impl Session {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What entitles the device to a bind that it asks for.
+fn proof(token: Box<str>, ticket: Option<&Arc<[u8]>>) -> BindProof {
+    match ticket {
+        None => BindProof::Token(token),
+        Some(ticket) => BindProof::Ticket(Box::new(TicketAndToken { ticket: ticket.clone(), token })),
     }
 }
 

@@ -1,0 +1,141 @@
+//! All rooms are restarted one after the other, in order and under traffic: nothing is lost, nothing comes twice, and the devices
+//! do not come to the other rooms faster than was set.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use longline_e2e::{Api, Device, SOON};
+use longline_procs::{Cluster, Options, Profile, binary};
+use longline_sdk::{Client, MessageId};
+use longline_testkit::eventually;
+use longline_types::Role;
+use support::Traffic;
+
+const ROOMS: usize = 3;
+const USERS: usize = 150;
+/// Most sessions that a room sends away in a second.
+const RATE: f64 = 20.0;
+/// What a window of a second and more may be above the rate: how exactly a scrape is dated on a busy machine.
+const TOLERANCE: f64 = 1.3;
+
+async fn cluster() -> Cluster {
+    let options = Options::new(binary(Profile::Dev).unwrap()).count(Role::Room, ROOMS);
+    let drain = format!("[drain]\nsessions_per_second = {RATE}\nwithin_ms = 0\ndeadline_ms = 15000");
+    let options = options.set(Role::Room, &drain).unwrap().set(Role::Room, "[engine]\nshards = 2").unwrap();
+    Cluster::start(options).await.unwrap()
+}
+
+async fn devices(cluster: &mut Cluster) -> Vec<(String, Device)> {
+    let dispatcher = cluster.describe().dispatchers.remove(0);
+    let mut devices = Vec::new();
+    for number in 0..USERS {
+        let user = format!("user-{number}");
+        let builder = Client::builder(format!("device-{number}"))
+            .dispatcher(dispatcher.clone())
+            .backoff(Duration::from_millis(50), Duration::from_millis(500))
+            .bind(cluster.product().id, &user, "");
+        devices.push((user, Device::start(builder).unwrap()));
+    }
+    for (_, device) in &devices {
+        device.until("it is bound", |r| r.bound > 0).await.unwrap();
+    }
+    devices
+}
+
+/// The value of a metric of a room.
+async fn metric(admin: &str, name: &str) -> Option<f64> {
+    let text = reqwest::get(format!("http://{admin}/metrics")).await.ok()?.text().await.ok()?;
+    let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#'))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// Connections that these rooms have accepted, seen again and again until `done`.
+async fn watch(admins: Vec<String>, done: tokio::sync::oneshot::Receiver<()>) -> Vec<(Instant, f64)> {
+    let mut seen = Vec::new();
+    let mut done = std::pin::pin!(done);
+    loop {
+        let mut accepted = 0.0;
+        for admin in &admins {
+            accepted += metric(admin, "longline_room_accepted_total").await.unwrap();
+        }
+        seen.push((Instant::now(), accepted));
+        if tokio::time::timeout(Duration::from_millis(50), &mut done).await.is_ok() {
+            return seen;
+        }
+    }
+}
+
+/// The highest rate over any time of a second or a little more.
+fn highest_rate(seen: &[(Instant, f64)]) -> f64 {
+    let mut highest = 0.0f64;
+    for (from, (start, before)) in seen.iter().enumerate() {
+        let window = seen[from..].iter().find(|(at, _)| *at - *start >= Duration::from_secs(1));
+        if let Some((end, after)) = window {
+            highest = highest.max((after - before) / (*end - *start).as_secs_f64());
+        }
+    }
+    highest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_of_all_rooms_under_traffic_loses_nothing_and_keeps_the_rate() {
+    let mut cluster = cluster().await;
+    let devices = devices(&mut cluster).await;
+    let traffic = Traffic::start(&cluster, USERS);
+    let names: Vec<String> = cluster.of(Role::Room).map(|room| room.name().to_owned()).collect();
+    let admin = |room: &longline_procs::NodeProcess| room.addresses().admin.clone().unwrap();
+    for name in &names {
+        let others: Vec<String> =
+            cluster.of(Role::Room).filter(|room| room.name() != name).map(admin).collect();
+        let own = admin(cluster.of(Role::Room).find(|room| room.name() == name).unwrap());
+        let sessions = metric(&own, "longline_room_sessions{").await.unwrap();
+        let (tell, done) = tokio::sync::oneshot::channel();
+        let watching = tokio::spawn(watch(others.clone(), done));
+        let begun = Instant::now();
+        let ended = cluster.node(name).unwrap().stop().await.unwrap();
+        assert!(ended.success(), "{name}: {ended:?}");
+        let took = begun.elapsed();
+        assert!(took.as_secs_f64() > sessions / RATE - 1.0, "{sessions} sessions of {name} in {took:?}");
+        eventually(SOON, "all devices to be in the other rooms", async || {
+            let mut sessions = 0.0;
+            for other in &others {
+                sessions += metric(other, "longline_room_sessions{").await.unwrap();
+            }
+            sessions == USERS as f64
+        })
+        .await;
+        tell.send(()).unwrap();
+        let seen = watching.await.unwrap();
+        let rate = highest_rate(&seen);
+        assert!(rate > RATE / 2.0, "the watch sees {rate} a second from {name} with {sessions} sessions");
+        assert!(rate <= RATE * TOLERANCE, "{rate} a second from {name} with {sessions} sessions");
+        let node = cluster.node(name).unwrap();
+        node.restart().await.unwrap();
+        node.wait_ready().await.unwrap();
+    }
+    let accepted = traffic.accepted().await;
+    assert!(accepted.len() > 500, "there was traffic: {} messages", accepted.len());
+    check(&cluster, &devices, &accepted).await;
+    cluster.stop().await.unwrap();
+}
+
+/// Nothing lost, nothing foreign, nothing twice, and nothing left in the store.
+async fn check(cluster: &Cluster, devices: &[(String, Device)], accepted: &[(String, MessageId)]) {
+    for (user, device) in devices {
+        let ids: Vec<MessageId> = accepted.iter().filter(|(u, _)| u == user).map(|(_, id)| *id).collect();
+        device.until_has(&ids).await.unwrap();
+        let received = device.received();
+        assert!(received.messages.iter().all(|m| ids.contains(&m.id)), "{user} got a foreign message");
+        assert_eq!(received.messages.len(), ids.len(), "{user} got a message twice");
+        assert!(received.closed.is_none(), "{user}: {:?}", received.closed);
+    }
+    let api = Api::new(cluster.api().remove(0), cluster.product().key.clone());
+    for (user, _) in devices {
+        eventually(SOON, &format!("{user} has acknowledged all"), async || {
+            api.waiting(user).await.is_ok_and(|waiting| waiting == 0)
+        })
+        .await;
+    }
+}

@@ -1,0 +1,61 @@
+//! What the tests of real processes share.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use longline_e2e::Api;
+use longline_procs::Cluster;
+use longline_types::MessageId;
+use serde_json::json;
+
+/// Business servers that push without pause, one per center, and everything that was accepted.
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    senders: Vec<tokio::task::JoinHandle<Vec<(String, MessageId)>>>,
+}
+
+impl Traffic {
+    /// To these many users in turn: `user-0`, `user-1`, …
+    pub fn start(cluster: &Cluster, users: usize) -> Traffic {
+        let stop = Arc::new(AtomicBool::new(false));
+        let senders = cluster.api().into_iter().enumerate().map(|(sender, url)| {
+            let (api, stop) = (Api::new(url, cluster.product().key.clone()), stop.clone());
+            tokio::spawn(send(api, sender, users, stop))
+        });
+        Traffic { senders: senders.collect(), stop }
+    }
+
+    /// Stops, and tells what was accepted.
+    pub async fn accepted(self) -> Vec<(String, MessageId)> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for sender in self.senders {
+            all.extend(sender.await.unwrap());
+        }
+        all
+    }
+}
+
+/// Every message has a key of its own, and is sent again under it until it is accepted: what a business does.
+async fn send(api: Api, sender: usize, users: usize, stop: Arc<AtomicBool>) -> Vec<(String, MessageId)> {
+    let mut accepted = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let user = format!("user-{}", number % users);
+        let body = json!({ "to": { "user": user }, "payload": number });
+        let key = format!("{sender}-{number}");
+        let id = loop {
+            match api.send(body.clone(), Some(&key)).await {
+                Ok(id) => break id,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        accepted.push((user, id));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    accepted
+}

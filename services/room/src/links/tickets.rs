@@ -1,0 +1,106 @@
+//! The tickets of sessions that move from room to room, and the keys that all rooms of the cluster share for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use longline_auth::{InvalidTicket, TicketKeys};
+use longline_member::{Entries, Entry, Member};
+use longline_types::{Address, Device, TimeMs, now_ms};
+use prometheus::{IntCounter, IntCounterVec};
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::Metrics;
+
+/// The configuration entry with the keys. The first room that finds none makes them.
+const KEY: &str = "room/ticket_keys";
+/// The newest key is replaced after this long; tickets made with the one before live far shorter.
+const ROTATE_AFTER_MS: u64 = 24 * 3600 * 1000;
+/// Between two looks whether a key is to be made, if the configuration does not change.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Before the first keys are asked for again after a failure.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+const WRITE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Makes tickets and checks them. Without keys, since no keeper has answered yet, it makes none and takes none: a device then shows its
+/// tokens, as ever.
+pub(crate) struct Tickets {
+    keys: ArcSwapOption<TicketKeys>,
+    life_ms: u64,
+    issued: IntCounter,
+    shown: IntCounterVec,
+}
+
+impl Tickets {
+    pub(crate) fn new(life: Duration, metrics: &Metrics) -> Tickets {
+        Tickets {
+            keys: ArcSwapOption::empty(),
+            life_ms: life.as_millis() as u64,
+            issued: metrics.tickets_issued.clone(),
+            shown: metrics.tickets_shown.clone(),
+        }
+    }
+
+    /// A ticket for a session that is sent away; empty if none can be made.
+    pub(crate) fn issue(&self, device: Device, held: &[&Address]) -> Vec<u8> {
+        let keys = self.keys.load();
+        let Some(keys) = keys.as_ref().filter(|_| self.life_ms > 0) else { return Vec::new() };
+        let ticket = keys.issue(device, held.iter().copied(), now_ms(), self.life_ms);
+        self.issued.inc_by(u64::from(!ticket.is_empty()));
+        ticket
+    }
+
+    /// Whether the ticket admits the device to the address.
+    pub(crate) fn admits(&self, ticket: &[u8], device: Device, address: &Address) -> bool {
+        let keys = self.keys.load();
+        let result = match keys.as_ref().map(|keys| keys.admits(ticket, device, address, now_ms())) {
+            None => "no_keys",
+            Some(Ok(())) => "accepted",
+            Some(Err(invalid)) => InvalidTicket::name(invalid),
+        };
+        self.shown.with_label_values(&[result]).inc();
+        result == "accepted"
+    }
+}
+
+/// Follows the keys, makes them if there are none, and new ones once a day, until the room stops.
+pub(crate) async fn follow(tickets: Arc<Tickets>, member: Member, stop: CancellationToken) {
+    let mut entries = member.config(KEY);
+    loop {
+        let known = entries.borrow_and_update().clone();
+        let keys = stored(&known);
+        tickets.keys.store(keys.clone().map(Arc::new));
+        let mut wait = LOOK_AGAIN;
+        if let Some((next, revision)) = due(&known, keys, now_ms()) {
+            // Of several rooms that do so at once one succeeds, and all learn its keys from the watch.
+            if let Err(error) =
+                member.write_config(KEY, Some(&next.to_bytes()), revision, WRITE_DEADLINE).await
+            {
+                tracing::debug!(%error, "the keys of tickets were not written");
+                wait = TRY_AGAIN;
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = entries.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+fn stored(entries: &Entries) -> Option<TicketKeys> {
+    TicketKeys::from_bytes(&entries.get(KEY)?.value)
+}
+
+/// The keys to be written now, and over which revision.
+fn due(entries: &Entries, keys: Option<TicketKeys>, now_ms: TimeMs) -> Option<(TicketKeys, u64)> {
+    let revision = entries.get(KEY).map_or(0, |Entry { revision, .. }| *revision);
+    match keys {
+        _ if !entries.are_known() => None,
+        None => Some((TicketKeys::generate(now_ms), revision)),
+        Some(keys) if keys.made_at_ms().saturating_add(ROTATE_AFTER_MS) <= now_ms => {
+            Some((keys.rotated(now_ms), revision))
+        }
+        Some(_) => None,
+    }
+}
