@@ -1,4 +1,5 @@
 //! Devices that connect with TLS, on the port of all others.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -48,7 +48,7 @@ impl Connection {
     pub(crate) fn seal(&mut self, now: Now, env: &mut Env) {
         let Some(transport) = &mut self.transport else { return };
         let leaving = matches!(self.phase, Phase::Leaving(_));
-        if !self.output.has_unsealed() && !(leaving && transport.is_to_be_closed()) {
+        if !(self.output.has_unsealed() || leaving && transport.is_to_be_closed()) {
             return;
         }
         let before = self.output.len();
