@@ -42,8 +42,8 @@ pub(crate) struct Device {
     /// When to leave for another room.
     move_at: Ms,
     heartbeat_ms: Ms,
-    /// The room that a room named for the next connection.
-    named: Option<Box<SocketAddr>>,
+    /// What a room said that sent it away, until another has welcomed it.
+    moving: Option<Box<Moving>>,
     flights: Option<Box<Flights>>,
     /// Tries of no use since the last connection that worked.
     attempt: u16,
@@ -53,6 +53,15 @@ pub(crate) struct Device {
     manner: Manner,
     /// Bound at some time on this connection.
     was_bound: bool,
+}
+
+/// What a room says that sends a device away.
+#[derive(Debug)]
+struct Moving {
+    /// Named for the next connection only.
+    room: Option<SocketAddr>,
+    /// To be shown in HELLO.
+    ticket: Vec<u8>,
 }
 
 /// Where a device is.
@@ -99,7 +108,7 @@ impl Device {
             welcomed: 0,
             move_at: NEVER,
             heartbeat_ms: 0,
-            named: None,
+            moving: None,
             flights: None,
             attempt: 0,
             step: 0,

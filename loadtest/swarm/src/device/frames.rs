@@ -8,7 +8,7 @@ use longline_types::CloseReason;
 use longline_wire::{Body, FrameRef, FrameType, Limits, decode, encode};
 
 use super::timing::BIND_MS;
-use super::{Device, Ending, State};
+use super::{Device, Ending, Moving, State};
 use crate::acks::encode_acks;
 use crate::hostile::Rubbish;
 use crate::push::PushView;
@@ -88,6 +88,7 @@ impl Device {
     fn welcome(&mut self, welcome: &client::Welcome, cx: &mut Cx) -> Option<Ending> {
         self.enter(State::Asked, cx);
         self.welcomed = cx.now.ms;
+        self.moving = None;
         self.until = cx.now.ms + BIND_MS;
         self.set_heartbeat(if welcome.heartbeat_s == 0 { HEARTBEAT_S } else { welcome.heartbeat_s });
         // The first PING at a random phase: devices that came together do not stay in step.
@@ -166,8 +167,8 @@ impl Device {
             Some(What::Reconnect(reconnect)) => {
                 let within = cx.chance.between(0, reconnect.within_ms.min(LONGEST_MOVE_MS));
                 self.move_at = cx.now.ms + within;
-                let named = reconnect.endpoints.iter().find_map(|room| room.parse::<SocketAddr>().ok());
-                self.named = named.map(Box::new);
+                let room = reconnect.endpoints.iter().find_map(|room| room.parse::<SocketAddr>().ok());
+                self.moving = Some(Box::new(Moving { room, ticket: reconnect.ticket }));
             }
             // A newer room may know more.
             _ => {}

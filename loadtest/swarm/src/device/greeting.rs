@@ -22,8 +22,8 @@ const SDK: &str = concat!("longline-loadtest/", env!("CARGO_PKG_VERSION"));
 impl Device {
     /// Where to connect now. If nobody knows, it has a new time to ask.
     pub(crate) fn route(&mut self, cx: &mut Cx) -> Option<SocketAddr> {
-        if let Some(named) = self.named.take() {
-            return Some(*named);
+        if let Some(named) = self.moving.as_mut().and_then(|moving| moving.room.take()) {
+            return Some(named);
         }
         let room = cx.world.options.routes.room(self.user, self.attempt.into());
         if room.is_none() {
@@ -68,6 +68,7 @@ impl Device {
             heartbeat_min_s: network.map_or(0, |network| network.heartbeat_s.0),
             heartbeat_max_s: network.map_or(0, |network| network.heartbeat_s.1),
             binds: vec![self.bind(cx)],
+            ticket: self.moving.as_ref().map_or_else(Vec::new, |moving| moving.ticket.clone()),
             ..client::Hello::default()
         };
         cx.out.extend_from_slice(&PREFACE);

@@ -350,7 +350,7 @@ fn a_directive_moves_it_within_its_time() {
     let reconnect = client::Reconnect {
         endpoints: vec!["no address".into(), "10.0.0.2:9000".into()],
         within_ms: 3000,
-        ..client::Reconnect::default()
+        ticket: b"ticket".to_vec(),
     };
     let what = Some(directive::What::Reconnect(reconnect));
     assert_eq!(rig.hear(&client::Directive { what }), None);
@@ -364,6 +364,13 @@ fn a_directive_moves_it_within_its_time() {
     rig.device.ended(ending, &mut rig.cx);
     assert_eq!(rig.device.timer(&mut rig.cx), Act::Connect);
     assert_eq!(rig.device.route(&mut rig.cx), Some("10.0.0.2:9000".parse().unwrap()));
+    rig.device.opening(&mut rig.cx);
+    rig.device.opened(&mut rig.cx);
+    let out = std::mem::take(&mut rig.cx.out);
+    let hello = frames(out.strip_prefix(&PREFACE).unwrap()).remove(0).1;
+    assert_eq!(<client::Hello as prost::Message>::decode(&hello[..]).unwrap().ticket, b"ticket");
+    rig.hear(&welcome(60, Some(BindResult::Ok)));
+    assert!(rig.device.moving.is_none(), "the ticket has done its work");
     assert_eq!(rig.device.route(&mut rig.cx), None, "named for one connect only");
     assert_eq!(rig.counts().unrouted, 1);
 
