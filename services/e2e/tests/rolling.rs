@@ -27,10 +27,10 @@ async fn cluster() -> Cluster {
     Cluster::start(options).await.unwrap()
 }
 
-async fn devices(cluster: &mut Cluster) -> Vec<(String, Device)> {
+async fn devices(cluster: &mut Cluster, users: usize) -> Vec<(String, Device)> {
     let dispatcher = cluster.describe().dispatchers.remove(0);
     let mut devices = Vec::new();
-    for number in 0..USERS {
+    for number in 0..users {
         let user = format!("user-{number}");
         let builder = Client::builder(format!("device-{number}"))
             .dispatcher(dispatcher.clone())
@@ -82,7 +82,7 @@ fn highest_rate(seen: &[(Instant, f64)]) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_of_all_rooms_under_traffic_loses_nothing_and_keeps_the_rate() {
     let mut cluster = cluster().await;
-    let devices = devices(&mut cluster).await;
+    let devices = devices(&mut cluster, USERS).await;
     let traffic = Traffic::start(&cluster, USERS);
     let names: Vec<String> = cluster.of(Role::Room).map(|room| room.name().to_owned()).collect();
     let admin = |room: &longline_procs::NodeProcess| room.addresses().admin.clone().unwrap();
@@ -118,6 +118,44 @@ async fn a_rolling_restart_of_all_rooms_under_traffic_loses_nothing_and_keeps_th
     let accepted = traffic.accepted().await;
     assert!(accepted.len() > 500, "there was traffic: {} messages", accepted.len());
     check(&cluster, &devices, &accepted).await;
+    cluster.stop().await.unwrap();
+}
+
+/// Whether `longline ctl` succeeded, and what it printed: on stdout if it did, else on stderr.
+async fn ctl(cluster: &Cluster, words: &[&str]) -> (bool, String) {
+    let keeper = cluster.of(Role::Keeper).next().unwrap().addresses().rpc.clone();
+    let mut command = tokio::process::Command::new(cluster.program());
+    let output = command.arg("ctl").args(words).args(["--keeper", &keeper]).output().await.unwrap();
+    let said = if output.status.success() { output.stdout } else { output.stderr };
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_empties_a_room_and_calls_it_off() {
+    let mut cluster = cluster().await;
+    let devices = devices(&mut cluster, 20).await;
+    let (ok, said) = ctl(&cluster, &["drain", "room-1"]).await;
+    assert!(ok && said.starts_with("room-1 takes no more sessions"), "{said}");
+    assert!(said.ends_with("room-1 is empty\n"), "{said}");
+    let room = cluster.of(Role::Room).next().unwrap();
+    let (own, admin) = (room.addresses().public[0].clone(), room.addresses().admin.clone().unwrap());
+    assert_eq!(metric(&admin, "longline_room_draining{").await, Some(1.0), "it stays up");
+    for (user, device) in &devices {
+        device.until("it is elsewhere", |r| r.connections.last() != Some(&own)).await.unwrap();
+        assert!(device.received().closed.is_none(), "{user}");
+    }
+    assert!(ctl(&cluster, &["drain", "room-2", "--no-wait"]).await.0);
+    let (ok, said) = ctl(&cluster, &["drain", "room-3"]).await;
+    assert!(!ok && said.contains("only room that takes sessions"), "{said}");
+    let (ok, said) = ctl(&cluster, &["drain", "room-9"]).await;
+    assert!(!ok && said.contains("there is no room `room-9`"), "{said}");
+    for room in ["room-1", "room-2"] {
+        let (ok, said) = ctl(&cluster, &["undrain", room]).await;
+        assert!(ok && said == format!("{room} takes sessions again\n"), "{said}");
+    }
+    let (ok, said) = ctl(&cluster, &["undrain", "room-1"]).await;
+    assert!(!ok && said.contains("nobody has said"), "{said}");
+    Device::bound(&[own], cluster.product().id, "back again").await.unwrap();
     cluster.stop().await.unwrap();
 }
 
