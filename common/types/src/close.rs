@@ -22,6 +22,8 @@ pub enum CloseReason {
     Internal = 1006,
     /// The device closed the connection itself.
     ClientGone = 1007,
+    /// The network address may not connect here.
+    Denied = 1008,
     /// The first bytes are not those of the protocol.
     BadPreface = 2000,
     /// The protocol's version or mode is not spoken here.
@@ -50,7 +52,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, by number.
-    pub const ALL: [CloseReason; 20] = [
+    pub const ALL: [CloseReason; 21] = [
         CloseReason::GoingAway,
         CloseReason::Overloaded,
         CloseReason::HeartbeatTimeout,
@@ -59,6 +61,7 @@ impl CloseReason {
         CloseReason::Isolated,
         CloseReason::Internal,
         CloseReason::ClientGone,
+        CloseReason::Denied,
         CloseReason::BadPreface,
         CloseReason::UnsupportedVersion,
         CloseReason::FrameTooLong,
@@ -99,6 +102,7 @@ impl CloseReason {
             CloseReason::Isolated => "isolated",
             CloseReason::Internal => "internal",
             CloseReason::ClientGone => "client_gone",
+            CloseReason::Denied => "denied",
             CloseReason::BadPreface => "bad_preface",
             CloseReason::UnsupportedVersion => "unsupported_version",
             CloseReason::FrameTooLong => "frame_too_long",

@@ -10,6 +10,7 @@ pub mod limits;
 mod message;
 mod route;
 mod slot;
+mod subscriber;
 mod time;
 mod view;
 
@@ -20,5 +21,6 @@ pub use id::{IdExhausted, IdGrant, IdMaker, MessageId};
 pub use message::{Class, Durability, MessageState};
 pub use route::{Device, Route, SessionId, Stamp};
 pub use slot::{SLOTS, Slot};
+pub use subscriber::subscriber;
 pub use time::{TimeMs, now_ms, rfc3339};
 pub use view::{Load, Node, NodeState, Role, SlotOwner, View};

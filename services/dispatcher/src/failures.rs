@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use crate::limit::network_of;
+use longline_types::subscriber;
 
 /// Reports fade by half in this time.
 const HALF_LIFE: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ pub(crate) enum Report {
 impl Failures {
     /// A client says it could not use the room with this incarnation.
     pub(crate) fn report(&self, client: IpAddr, room: u64, now: Instant) -> Report {
-        let client = network_of(client);
+        let client = subscriber(client);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = |at: &Instant| now.saturating_duration_since(*at) < ONCE_IN;
         if state.counted.get(&(client, room)).is_some_and(recent) {

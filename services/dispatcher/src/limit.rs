@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use longline_types::subscriber;
 
 /// Addresses remembered; one is forgotten when it has its whole burst again.
 const MOST_CLIENTS: usize = 65_536;
@@ -48,7 +49,7 @@ impl Limiter {
             return Ok(());
         }
         let now = micros(now.saturating_duration_since(self.started));
-        let client = self.remembered_as(network_of(client), now);
+        let client = self.remembered_as(subscriber(client), now);
         let mut paid_at = self.paid_at.entry(client).or_insert(now);
         let next = (*paid_at).max(now) + micros(self.cost);
         let too_early = next.saturating_sub(now + micros(self.burst));
@@ -75,14 +76,6 @@ impl Limiter {
             self.paid_at.retain(|_, paid_at| *paid_at > now);
         }
         if self.paid_at.len() < self.most { client } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) }
-    }
-}
-
-/// What one subscriber has: an IPv4 address, or an IPv6 /64.
-pub(crate) fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
     }
 }
 

@@ -78,6 +78,10 @@ async fn what_cannot_be_done_is_said_in_words() {
     assert!(!ok && said.contains("cannot read /does/not/exist"), "{said}");
     let (ok, said) = ctl("nonsense address", &["get", "a"], "");
     assert!(!ok && said.contains("no host:port"), "{said}");
+    let (ok, said) = ctl(&keeper, &["set", "room/admission", "deny = [\"10.0.0.0/40\"]"], "");
+    assert!(!ok && said.contains("`10.0.0.0/40` is no network"), "{said}");
+    assert!(ctl(&keeper, &["set", "room/admission", "deny = [\"10.0.0.0/4\"]"], "").1.contains("0.0.0.0/4"));
+    assert!(ctl(&keeper, &["set", "room/admission", "deny = [\"10.0.0.0/8\"]"], "").0);
     process.kill().unwrap();
     let (ok, said) = ctl(&keeper, &["get", "a"], "");
     assert!(!ok && said.contains("cannot reach the keeper at"), "{said}");

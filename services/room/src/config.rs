@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::AdmissionConfig;
+
 /// How the engine is set. Every bound of the room's memory is here.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +24,9 @@ pub struct EngineConfig {
     pub output_bytes: u32,
     /// Most unwritten bytes of all sessions of a shard.
     pub shard_output_bytes: u64,
+    /// The kernel's send buffer of a connection, in which what a slow device does not take lies beside that; the kernel takes as much
+    /// again for its own. 0: as the system has it, which may be megabytes.
+    pub send_buffer_bytes: u32,
     /// A session that takes none of its unwritten bytes for this long is closed (1004).
     pub write_timeout_ms: u32,
     /// How long a closed connection may take to read its CLOSE.
@@ -70,6 +75,8 @@ pub struct EngineConfig {
     pub cluster_backlog: u32,
     /// Bytes read from one connection before the others have their turn.
     pub read_bytes: u32,
+    /// Who may connect, and how fast.
+    pub admission: AdmissionConfig,
 }
 
 impl Default for EngineConfig {
@@ -84,6 +91,7 @@ impl Default for EngineConfig {
             hello_bytes: 80 * 1024,
             output_bytes: 256 * 1024,
             shard_output_bytes: 256 * 1024 * 1024,
+            send_buffer_bytes: 128 * 1024,
             write_timeout_ms: 30_000,
             linger_ms: 1_000,
             check_s: 300,
@@ -108,6 +116,7 @@ impl Default for EngineConfig {
             cluster_batches: 64,
             cluster_backlog: 64 * 1024,
             read_bytes: 64 * 1024,
+            admission: AdmissionConfig::default(),
         }
     }
 }

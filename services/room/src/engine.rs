@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,12 +11,13 @@ use mio::{Poll, Waker};
 use prometheus::Registry;
 use tokio::sync::mpsc;
 
-use crate::EngineConfig;
 use crate::Transports;
+use crate::admission::{Admission, Gate};
 use crate::link::{ClusterReceiver, ShardSender, cluster_channel, shard_queue};
 use crate::listeners::Listeners;
 use crate::metrics::{Counters, Exporter, Sdks};
-use crate::shard::{Core, Shard, WAKER, Wiring};
+use crate::shard::{Core, Shard, Totals, WAKER, Wiring, reserve};
+use crate::{BadAdmission, EngineConfig};
 
 /// The running shards. Dropped without [`Engine::stop`] they are told to stop, and not waited for.
 pub struct Engine {
@@ -27,6 +27,7 @@ pub struct Engine {
     threads: Vec<JoinHandle<()>>,
     questions: Option<ClusterReceiver>,
     ended: mpsc::Receiver<String>,
+    admission: Arc<Admission>,
 }
 
 /// The shards did not stop in time.
@@ -56,8 +57,10 @@ impl Engine {
         let addresses = listeners.addresses().to_vec();
         let (links, questions) = cluster_channel(config.cluster_batches.max(1) as usize);
         let (ends, ended) = mpsc::channel(listeners.sockets.len().max(1));
-        let room = Arc::new(AtomicU64::new(0));
+        config.admission.check()?;
+        let room = Arc::new(Totals::default());
         let sdks = Arc::new(Sdks::default());
+        let admission = Arc::new(Admission::new(config.admission.clone(), config.max_sessions));
         let mut engine = Engine {
             addresses,
             shards: Vec::new(),
@@ -65,6 +68,7 @@ impl Engine {
             threads: Vec::new(),
             questions: Some(questions),
             ended,
+            admission: Arc::clone(&admission),
         };
         for (number, sockets) in listeners.sockets.into_iter().enumerate() {
             let number = u8::try_from(number)?;
@@ -79,11 +83,15 @@ impl Engine {
             let seed = 0x9e37_79b9_7f4a_7c15 ^ longline_types::now_ms() << 8 ^ u64::from(number);
             let mut core = Core::new(number, config.clone(), Arc::clone(&counters), Arc::clone(&room), seed);
             core.speak(transports.clone());
+            core.limit(admission.limits());
             let wiring = Wiring {
                 poll,
                 listeners: sockets.into_iter().map(mio::net::TcpListener::from_std).collect(),
                 inbox,
+                reserve: Some(reserve()?),
                 links: links.clone(),
+                gate: Gate::new(Arc::clone(&admission)),
+                started: admission.started(),
                 counters: Arc::clone(&counters),
                 read_bytes: config.read_bytes as usize,
             };
@@ -114,6 +122,20 @@ impl Engine {
     /// What the shards ask of the cluster. To be taken once; later it is a channel that has ended.
     pub fn take_questions(&mut self) -> ClusterReceiver {
         self.questions.take().unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// Who may connect, and how fast, from now on: the configuration's limits with what a TOML document says in place of them; none:
+    /// the configuration's alone. Connections of addresses that may not are closed soon.
+    ///
+    /// # Errors
+    /// If the document cannot be taken over; then nothing changes.
+    pub fn admit(&self, document: Option<&str>) -> Result<(), BadAdmission> {
+        self.admission.merged(document).map(|limits| self.admission.change(limits))
+    }
+
+    /// The limits in force, for who follows the keeper's.
+    pub(crate) fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.admission)
     }
 
     /// A function that counts the sessions there are now: connections that have said who they are.

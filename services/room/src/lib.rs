@@ -1,5 +1,6 @@
 //! The room service: holds the devices' connections, pushes to them, and brings back what they acknowledge.
 
+mod admission;
 mod config;
 mod drain;
 mod engine;
@@ -16,6 +17,7 @@ mod transport;
 mod walk;
 mod window;
 
+pub use admission::{AdmissionConfig, BadAdmission, KEY as ADMISSION_KEY, Networks};
 pub use config::EngineConfig;
 pub use drain::DrainConfig;
 pub use engine::{Engine, StillRunning};

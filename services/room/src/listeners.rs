@@ -44,7 +44,12 @@ impl Listeners {
         }
         // Only when all are bound: nobody is to connect to a room that does not start.
         for socket in listeners.sockets.iter().flatten() {
-            socket2::SockRef::from(socket).listen(BACKLOG)?;
+            let socket = socket2::SockRef::from(socket);
+            if config.send_buffer_bytes > 0 {
+                // Accepted connections inherit it.
+                socket.set_send_buffer_size(config.send_buffer_bytes as usize)?;
+            }
+            socket.listen(BACKLOG)?;
         }
         Ok(listeners)
     }

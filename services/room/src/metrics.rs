@@ -17,6 +17,8 @@ pub(crate) use histogram::Histogram;
 pub(crate) use population::{Labels, Population, Resident, State};
 pub(crate) use sdks::Sdks;
 
+use crate::admission::Refusal;
+
 /// A number that one thread changes and others read: so a change needs no locked instruction.
 #[derive(Default, Debug)]
 pub(crate) struct Number(AtomicU64);
@@ -46,6 +48,7 @@ macro_rules! numbers {
         pub(crate) struct Counters {
             $( #[doc = $help] pub(crate) $name: Number, )*
             closes: [Number; CloseReason::ALL.len()],
+            refusals: [Number; Refusal::ALL.len()],
             /// From the receipt of a batch of deliveries until its bytes were handed to the sockets; counted once for each message
             /// pushed.
             pub(crate) delivery: Histogram,
@@ -76,11 +79,14 @@ numbers! {
     Gauge sessions: "Sessions now: connections that have said who they are.",
     Gauge binds: "Addresses bound now, or asked for.",
     Gauge backlog: "Questions to the cluster that wait in the shards.",
+    Gauge binds_waiting: "Binds that the cluster has not answered.",
     Gauge load_line: "Binds that wait for their turn to load.",
     Gauge output_bytes: "Bytes not taken by the sockets yet.",
+    Gauge full_sockets: "Connections whose sockets take no more.",
+    Gauge memory_counted_bytes: "Bytes that the connections take, as counted: the room's own and the kernel's.",
+    Gauge memory_budget_bytes: "Bytes that they may take.",
     Counter accepted: "Connections accepted.",
     Counter accept_failures: "Failures to accept, such as a lack of file descriptors.",
-    Counter refused: "Connections refused since the room or a shard was full.",
     Counter hellos: "Valid HELLO frames.",
     Counter pushes: "Messages handed to sockets.",
     Counter deferred: "Delivered messages that are to be loaded instead of being pushed at once.",
@@ -117,6 +123,13 @@ impl Counters {
     pub(crate) fn closed(&self, reason: CloseReason) {
         if let Some(place) = CloseReason::ALL.iter().position(|r| *r == reason) {
             self.closes[place].add(1);
+        }
+    }
+
+    /// A connection was refused.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        if let Some(place) = Refusal::ALL.iter().position(|r| *r == refusal) {
+            self.refusals[place].add(1);
         }
     }
 }

@@ -15,6 +15,7 @@ use longline_types::{NodeState, Role};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission;
 use crate::links::{self, Cause, Links};
 use crate::list::one_or_more;
 use crate::service::RoomService;
@@ -121,6 +122,9 @@ impl Bound {
             transports = transports.with_tls(certificates);
         }
         let engine = Engine::start_with(config.engine.clone(), transports, devices, &deps.registry)?;
+        let documents = admission::Documents::new(&deps.registry)?;
+        // Ends with the membership.
+        tokio::spawn(admission::follow(engine.admission(), member.config(admission::KEY), documents));
         let running = Running::start(&config, &deps, member, peers, products, engine, rpc);
         running.until(shutdown).await
     }

@@ -25,6 +25,7 @@ mod timing;
 mod turn;
 
 pub(crate) use ending::Ending;
+pub(crate) use jitter::Jitter;
 pub(crate) use open::Session;
 pub(crate) use output::Output;
 pub(crate) use turn::{Env, Now, Turn};
@@ -35,6 +36,7 @@ use longline_wire::{Limits, decode};
 use greeting::Greeting;
 use input::Input;
 
+use crate::admission::Buffers;
 use crate::metrics::{Counters, Labels, Resident, State};
 use crate::transport::Transport;
 
@@ -160,6 +162,18 @@ impl Connection {
         matches!(&self.phase, Phase::Open(session) if session.is_at_rest())
     }
 
+    /// It has not sent a whole HELLO.
+    pub(crate) fn is_greeting(&self) -> bool {
+        matches!(self.phase, Phase::Greeting(_))
+    }
+
+    /// What it holds that comes and goes.
+    pub(crate) fn buffers(&self) -> Buffers {
+        let is_greeting = self.is_greeting();
+        let transport = self.transport.as_ref().map_or(0, |transport| transport.kind().bytes(is_greeting));
+        Buffers { input: self.input.held() + transport, is_greeting, writes: !self.output.is_empty() }
+    }
+
     pub(crate) fn socket_state(&self) -> SocketState {
         match &self.phase {
             Phase::Leaving(leaving) if leaving.gone => SocketState::Finished,
@@ -207,12 +221,10 @@ impl Connection {
             let (mut t, phase) = self.turn(now, env);
             match phase {
                 Phase::Greeting(greeting) => {
-                    let (length, hello) = greeting.read(rest, t.env.config.hello_bytes as usize)?;
+                    let longest = t.env.config.hello_bytes as usize;
+                    let (length, hello) = greeting.read(rest, longest, || t.env.admit(now))?;
                     used += length;
                     let Some(hello) = hello else { return Ok(used) };
-                    if t.env.congested || t.env.draining.is_some() {
-                        return Err(turned_away(t.env));
-                    }
                     t.env.counters.hellos.add(1);
                     self.phase = Phase::Open(Session::open(hello, &mut t)?);
                 }
@@ -326,11 +338,3 @@ impl Connection {
 /// The session has ended by what happened to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Ended;
-
-/// Why no session can begin now.
-pub(crate) fn turned_away(env: &Env) -> Ending {
-    match env.draining {
-        Some(reason) => Ending::new(reason, "this room is being emptied"),
-        None => Ending::new(CloseReason::Overloaded, "this room takes no more sessions now"),
-    }
-}

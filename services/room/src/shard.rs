@@ -13,5 +13,6 @@ mod wheel;
 #[cfg(test)]
 mod simulation;
 
-pub(crate) use core::Core;
-pub(crate) use run::{Shard, WAKER, Wiring};
+pub(crate) use core::{Core, Totals};
+pub(crate) use paged::Paged;
+pub(crate) use run::{Shard, WAKER, Wiring, reserve};

@@ -85,6 +85,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                 Some(value) => value.into_bytes(),
                 None => read(file)?,
             };
+            check(&key, &value)?;
             println!("{}", keeper.write(key, Some(value), revision).await?.revision);
         }
         Command::Delete { key, revision } => {
@@ -106,6 +107,15 @@ fn read(file: Option<PathBuf>) -> anyhow::Result<Vec<u8>> {
         }
     }
     Ok(value)
+}
+
+/// What a service would not take over is not set.
+fn check(key: &str, value: &[u8]) -> anyhow::Result<()> {
+    if key == longline_room::ADMISSION_KEY {
+        let document = std::str::from_utf8(value).context("the document is no text (UTF-8)")?;
+        longline_room::AdmissionConfig::default().with(document)?;
+    }
+    Ok(())
 }
 
 /// A keeper that is asked.

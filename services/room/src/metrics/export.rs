@@ -6,6 +6,7 @@ use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::population::{NETWORKS, network_name};
 use super::{Counters, Histogram, Kind, NUMBERS, State};
+use crate::admission::Refusal;
 use crate::link::ShardSender;
 use crate::transport::TransportKind;
 
@@ -23,6 +24,7 @@ type Row = (Vec<String>, u64);
 
 const LABELLED: &[Labelled] = &[
     ("closes_total", "Connections closed, by reason.", &["reason"], Exporter::closes),
+    ("refused_total", "Connections refused, by reason.", &["reason"], Exporter::refusals),
     (
         "connections_by_state",
         "Connections now: greeting until HELLO, opening until WELCOME, open, leaving after CLOSE.",
@@ -90,6 +92,13 @@ impl Exporter {
             (vec![reason.name().to_owned()], self.sum(|shard| shard.closes[place].read()))
         };
         CloseReason::ALL.iter().enumerate().map(row).collect()
+    }
+
+    fn refusals(&self) -> Vec<Row> {
+        let row = |(place, refusal): (usize, &Refusal)| {
+            (vec![refusal.name().to_owned()], self.sum(|shard| shard.refusals[place].read()))
+        };
+        Refusal::ALL.iter().enumerate().map(row).collect()
     }
 
     fn states(&self) -> Vec<Row> {

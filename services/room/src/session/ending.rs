@@ -4,6 +4,9 @@ use longline_pb::client::{self, BindResult};
 use longline_types::CloseReason;
 use longline_wire::WireError;
 
+use super::turn::{Env, Now};
+use crate::admission::Refusal;
+
 /// Longest explanation in a frame, in bytes.
 const DETAIL: usize = 200;
 
@@ -18,14 +21,46 @@ pub(crate) struct Ending {
 
 /// The wait that a device is told when nothing better is known.
 pub(crate) const RETRY_AFTER_MS: u32 = 5_000;
+/// The wait of a device whose address may not connect: it may have another one then, or the list may be shorter.
+const DENIED_FOR_MS: u32 = 600_000;
 
 impl Ending {
     pub(crate) fn new(reason: CloseReason, detail: impl Into<String>) -> Ending {
         let retry_after_ms = match reason {
             CloseReason::Overloaded | CloseReason::Isolated => RETRY_AFTER_MS,
+            CloseReason::Denied => DENIED_FOR_MS,
             _ => 0,
         };
         Ending { reason, detail: shortened(detail.into()), retry_after_ms }
+    }
+
+    /// No session may begin now; it may in so many microseconds, if that is known (else 0).
+    pub(crate) fn refused(refusal: Refusal, wait_us: u64, now: Now, env: &mut Env) -> Ending {
+        let overloaded = CloseReason::Overloaded;
+        match refusal {
+            Refusal::Draining => {
+                Ending::new(env.draining.unwrap_or(CloseReason::GoingAway), "this room is being emptied")
+            }
+            Refusal::Denied => Ending::new(CloseReason::Denied, "this address may not connect here"),
+            Refusal::PerIpConnections => Ending::new(overloaded, "this address has too many connections"),
+            Refusal::PerIpRate => {
+                let wait_ms = wait_us.div_ceil(1000).try_into().unwrap_or(u32::MAX);
+                Ending::new(overloaded, "this address connects too often").retrying_after(wait_ms)
+            }
+            Refusal::Overloaded
+            | Refusal::HelloRate
+            | Refusal::Sessions
+            | Refusal::Unauthenticated
+            | Refusal::Memory
+            | Refusal::OpenFiles => {
+                let wait_ms = env.storm.appointment_ms(&env.limits, &mut env.jitter, now.us());
+                Ending::new(overloaded, "this room takes no more sessions now").retrying_after(wait_ms)
+            }
+        }
+    }
+
+    fn retrying_after(self, wait_ms: u32) -> Ending {
+        Ending { retry_after_ms: wait_ms, ..self }
     }
 
     /// None of the binds of HELLO stands: what the last of them was refused with decides what the device should do.

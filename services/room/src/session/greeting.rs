@@ -76,11 +76,13 @@ impl Greeting {
         self.preface_seen
     }
 
-    /// Reads preface and HELLO from the start of `bytes`: how many were used, and the HELLO if it is whole.
+    /// Reads preface and HELLO from the start of `bytes`: how many were used, and the HELLO if it is whole. Whether a session may begin
+    /// now is for `admit` to say, before anything is spent on what the HELLO says.
     pub(crate) fn read(
         &mut self,
         bytes: &[u8],
         hello_bytes: usize,
+        admit: impl FnOnce() -> Result<(), Ending>,
     ) -> Result<(usize, Option<Introduction>), Ending> {
         let mut used = 0;
         if !self.preface_seen {
@@ -100,7 +102,10 @@ impl Greeting {
         let limits = Limits::FROM_DEVICE.tightened(FrameType::Hello, hello_bytes);
         match decode(rest, &limits)? {
             None => Ok((used, None)),
-            Some((frame, length)) => Ok((used + length, Some(introduction(frame.parse()?)?))),
+            Some((frame, length)) => {
+                admit()?;
+                Ok((used + length, Some(introduction(frame.parse()?)?)))
+            }
         }
     }
 }
@@ -174,7 +179,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<(usize, Option<Introduction>), Ending> {
-        Greeting::new(0).read(bytes, 1000)
+        Greeting::new(0).read(bytes, 1000, || Ok(()))
     }
 
     fn reason(bytes: &[u8]) -> CloseReason {
@@ -187,11 +192,11 @@ mod tests {
         let mut greeting = Greeting::new(0);
         let mut start = 0;
         for end in 0..whole.len() {
-            let (used, hello) = greeting.read(&whole[start..end], 1000).unwrap();
+            let (used, hello) = greeting.read(&whole[start..end], 1000, || Ok(())).unwrap();
             assert!(hello.is_none());
             start += used;
         }
-        let (used, hello) = greeting.read(&whole[start..], 1000).unwrap();
+        let (used, hello) = greeting.read(&whole[start..], 1000, || Ok(())).unwrap();
         assert_eq!(start + used, whole.len());
         let hello = hello.unwrap();
         assert_eq!(hello.binds.len(), 1);

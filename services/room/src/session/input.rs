@@ -36,6 +36,11 @@ impl Input {
         self.0 = None;
     }
 
+    /// Bytes that it takes.
+    pub(crate) fn held(&self) -> usize {
+        self.0.as_ref().map_or(0, |bytes| bytes.capacity())
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |bytes| bytes.len())

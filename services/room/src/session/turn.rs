@@ -6,9 +6,12 @@ use std::sync::Arc;
 use longline_types::{CloseReason, MessageId, ProductId, SessionId, TimeMs};
 use longline_wire::{Body, FrameType};
 
+use super::Connection;
+use super::ending::Ending;
 use super::jitter::Jitter;
 use super::output::{Output, Pool};
 use crate::EngineConfig;
+use crate::admission::{AdmissionConfig, Memory, Refusal, Storm};
 use crate::link::{BindId, Identity, ToCluster};
 use crate::metrics::Counters;
 use crate::transport::Shared;
@@ -19,6 +22,9 @@ use crate::window::Window;
 const FIRST_LOADS: u32 = 16;
 const FEWEST_LOADS: u32 = 4;
 
+/// Bytes of a connection's places in the shard's pages: itself, its socket and its timer.
+const PLACE: usize = size_of::<Connection>() + 32;
+
 /// The time, passed in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Now {
@@ -26,6 +32,13 @@ pub(crate) struct Now {
     pub(crate) ms: u64,
     /// Unix time. For what is told to others.
     pub(crate) wall_ms: TimeMs,
+}
+
+impl Now {
+    /// Microseconds since the shard started, no finer than the milliseconds.
+    pub(crate) fn us(self) -> u64 {
+        self.ms * 1000
+    }
 }
 
 /// What all sessions of a shard share.
@@ -59,11 +72,21 @@ pub(crate) struct Env {
     pub(crate) pool: Pool,
     /// What lies under the sessions.
     pub(crate) transports: Shared,
+    /// Who may connect, and how fast.
+    pub(crate) limits: Arc<AdmissionConfig>,
+    pub(crate) storm: Storm,
+    pub(crate) memory: Memory,
+    /// Binds that the cluster has not answered.
+    pub(crate) binds_waiting: u32,
 }
 
 impl Env {
     pub(crate) fn new(config: EngineConfig, counters: Arc<Counters>, seed: u64) -> Env {
         Env {
+            limits: Arc::new(config.admission.clone()),
+            storm: Storm::new(config.shard_count()),
+            memory: Memory::new(PLACE, config.send_buffer_bytes),
+            binds_waiting: 0,
             loads: Window::new(FIRST_LOADS, FEWEST_LOADS, config.loads_in_flight),
             config,
             counters,
@@ -82,6 +105,29 @@ impl Env {
             pool: Pool::default(),
             transports: Shared::default(),
         }
+    }
+
+    /// Why no session may begin now, as far as it is not a matter of the connection.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self.draining {
+            Some(_) => Some(Refusal::Draining),
+            None => {
+                let behind = self.congested || self.storm.is_behind(&self.limits, self.binds_waiting);
+                behind.then_some(Refusal::Overloaded)
+            }
+        }
+    }
+
+    /// A whole HELLO has come: whether its session may begin.
+    pub(crate) fn admit(&mut self, now: Now) -> Result<(), Ending> {
+        let may_begin = |env: &mut Env| env.storm.may_begin(&env.limits, now.us());
+        let refusal = match self.refusal() {
+            None if may_begin(self) => return Ok(()),
+            None => Refusal::HelloRate,
+            Some(refusal) => refusal,
+        };
+        self.counters.refused(refusal);
+        Err(Ending::refused(refusal, 0, now, self))
     }
 }
 
@@ -172,6 +218,7 @@ impl Turn<'_> {
     }
 
     pub(crate) fn ask(&mut self, question: ToCluster) {
+        self.env.binds_waiting += u32::from(matches!(question, ToCluster::Bind(_)));
         self.env.questions.push_back(question);
     }
 

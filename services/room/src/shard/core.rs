@@ -15,13 +15,23 @@ use super::paged::Slab;
 use super::sweep::{Pace, Sweeps};
 use super::wheel::Wheel;
 use crate::EngineConfig;
+use crate::admission::{AdmissionConfig, Buffers, Refusal};
 use crate::link::{CLUSTER_BATCH, ClusterSender};
 use crate::metrics::Counters;
-use crate::session::{Connection, Ended, Ending, Env, Now, Output, Session, SocketState, Turn, turned_away};
+use crate::session::{Connection, Ended, Ending, Env, Now, Output, Session, SocketState, Turn};
 use crate::transport::Transports;
 
 /// Leaving connections, beyond one for each that may greet, to which the room still says why.
 const TURNED_AWAY: u64 = 1024;
+
+/// What the shards of a room count together.
+#[derive(Default, Debug)]
+pub(crate) struct Totals {
+    /// Connections.
+    pub(crate) connections: AtomicU64,
+    /// Bytes that they take.
+    pub(crate) memory: AtomicU64,
+}
 
 /// The shard's core.
 pub(crate) struct Core {
@@ -35,8 +45,8 @@ pub(crate) struct Core {
     fired: Vec<u32>,
     /// Batches of deliveries handled in this turn: when they came, and how many of their messages were pushed.
     pushed: Vec<(Instant, u64)>,
-    /// Connections of the whole room.
-    room: Arc<AtomicU64>,
+    /// Of the whole room.
+    room: Arc<Totals>,
     /// The shard is being emptied, or is empty and takes nobody.
     departure: Option<Departure>,
     stopping: bool,
@@ -47,7 +57,7 @@ impl Core {
         shard: u8,
         config: EngineConfig,
         counters: Arc<Counters>,
-        room: Arc<AtomicU64>,
+        room: Arc<Totals>,
         seed: u64,
     ) -> Core {
         Core {
@@ -72,20 +82,72 @@ impl Core {
 
     /// A connection was accepted: its index, or none if it is to be dropped without a word.
     pub(crate) fn accepted(&mut self, now: Now) -> Option<u32> {
+        self.take(self.refusal().map(|refusal| (refusal, 0)), now)
+    }
+
+    /// A connection was accepted whose address may not connect now, for so many microseconds (0: nobody knows): as
+    /// [`Core::accepted`].
+    pub(crate) fn refused(&mut self, refusal: Refusal, wait_us: u64, now: Now) -> Option<u32> {
+        self.take(Some((refusal, wait_us)), now)
+    }
+
+    /// Why no session may begin now.
+    fn refusal(&self) -> Option<Refusal> {
+        let greeting = self.env.counters.unauthenticated.read();
+        let config = &self.env.config;
+        if self.room.connections.load(Ordering::Relaxed) >= u64::from(config.max_sessions) {
+            return Some(Refusal::Sessions);
+        }
+        if self.room.memory.load(Ordering::Relaxed) >= self.env.limits.memory() {
+            return Some(Refusal::Memory);
+        }
+        if greeting >= u64::from(config.max_unauthenticated) || self.is_crowded() {
+            return Some(Refusal::Unauthenticated);
+        }
+        self.env.refusal()
+    }
+
+    /// Whether those who have not said who they are take as much memory as they may.
+    fn is_crowded(&self) -> bool {
+        let strangers = u64::from(self.connections.len()) - self.env.counters.sessions.read();
+        let share = self.env.limits.memory() / 100 * u64::from(self.env.limits.unauthenticated_percent);
+        self.env.memory.greeting_bytes(strangers) >= share / u64::from(self.env.config.shard_count())
+    }
+
+    /// Counts what the connections take, for the room's sum.
+    pub(crate) fn count_memory(&mut self) {
+        let env = &mut self.env;
+        let buffered = env.output_bytes as u64 + env.uplink_bytes;
+        let (sessions, binds) = (env.counters.sessions.read(), env.counters.binds.read());
+        let bytes = env.memory.bytes(self.connections.len().into(), sessions, binds, buffered);
+        let before = std::mem::replace(&mut env.memory.counted, bytes);
+        if bytes != before {
+            // Wraps around where it is less than before, as the sum does.
+            self.room.memory.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+            env.counters.memory_counted_bytes.set(bytes);
+        }
+        env.counters.full_sockets.set(env.memory.writing);
+    }
+
+    /// Takes a connection, be it only to tell it why it cannot stay.
+    fn take(&mut self, refused: Option<(Refusal, u64)>, now: Now) -> Option<u32> {
         let counters = Arc::clone(&self.env.counters);
-        let greeting = counters.unauthenticated.read();
-        let leaving = u64::from(self.connections.len()) - counters.sessions.read() - greeting;
-        let most = u64::from(self.env.config.max_unauthenticated);
-        if leaving >= most + TURNED_AWAY {
-            counters.refused.add(1);
+        if let Some((refusal, _)) = refused {
+            counters.refused(refusal);
+        }
+        let leaving =
+            u64::from(self.connections.len()) - counters.sessions.read() - counters.unauthenticated.read();
+        let most = u64::from(self.env.config.max_unauthenticated) + TURNED_AWAY;
+        // Nothing is spent on an address that is denied, nor on those whom there are too many to talk to.
+        if leaving >= most || matches!(refused, Some((Refusal::Denied, _))) {
+            if refused.is_none() {
+                counters.refused(Refusal::Unauthenticated);
+            }
             return None;
         }
-        let sessions = self.room.load(Ordering::Relaxed);
-        let full = greeting >= most || sessions >= u64::from(self.env.config.max_sessions);
         counters.accepted.add(1);
-        self.room.fetch_add(1, Ordering::Relaxed);
-        let refused =
-            (full || self.env.congested || self.env.draining.is_some()).then(|| turned_away(&self.env));
+        self.room.connections.fetch_add(1, Ordering::Relaxed);
+        let refused = refused.map(|(refusal, wait_us)| Ending::refused(refusal, wait_us, now, &mut self.env));
         let (shard, env) = (self.shard, &mut self.env);
         let index = self.connections.insert(|index, generation| {
             let id = SessionId::new(shard, index, generation);
@@ -94,22 +156,55 @@ impl Core {
                 Some(ending) => Connection::refused(id, ending, now, env),
             }
         });
-        if refused.is_some() {
-            counters.refused.add(1);
-        } else {
+        if refused.is_none() {
             counters.unauthenticated.add(1);
         }
         if let Some(connection) = self.connections.get(index) {
             counters.population.came(connection.resident());
+            self.env.memory.changed(Buffers::default(), connection.buffers());
         }
         self.connection_event(index, now, |_, _| {});
         Some(index)
+    }
+
+    /// What a connection is told that cannot be taken for want of files.
+    pub(crate) fn farewell(&mut self, now: Now) -> Vec<u8> {
+        self.env.counters.refused(Refusal::OpenFiles);
+        let ending = Ending::refused(Refusal::OpenFiles, 0, now, &mut self.env);
+        let mut bytes = Vec::new();
+        // What the room itself makes is always within the limits.
+        let _ = longline_wire::encode(&ending.frame(), &mut bytes);
+        bytes
+    }
+
+    /// Other limits are in force.
+    pub(crate) fn limit(&mut self, limits: Arc<AdmissionConfig>) {
+        let share = limits.memory_bytes / u64::from(self.env.config.shard_count());
+        self.env.counters.memory_budget_bytes.set(share);
+        self.env.limits = limits;
+    }
+
+    /// The connection's address may not connect any more.
+    pub(crate) fn deny(&mut self, index: u32, now: Now) {
+        let ending = Ending::new(CloseReason::Denied, "this address may not connect here");
+        self.connection_event(index, now, |connection, env| connection.end(&ending, now, env));
     }
 
     /// Bytes came.
     pub(crate) fn received(&mut self, index: u32, bytes: &[u8], now: Now) {
         self.env.counters.received_bytes.add(bytes.len() as u64);
         self.connection_event(index, now, |connection, env| connection.received(bytes, now, env));
+        if self.keeps_strangers_bytes(index) && self.is_crowded() {
+            self.env.counters.refused(Refusal::Unauthenticated);
+            let ending = Ending::refused(Refusal::Unauthenticated, 0, now, &mut self.env);
+            self.connection_event(index, now, |connection, env| connection.end(&ending, now, env));
+        }
+    }
+
+    /// Whether a connection that has not said who it is has sent a part of a frame.
+    fn keeps_strangers_bytes(&self, index: u32) -> bool {
+        self.env.memory.greeting_input > 0
+            && self.connections.get(index).is_some_and(|c| c.is_greeting() && c.buffers().input > 0)
     }
 
     /// The other side has closed, or the socket has failed.
@@ -121,7 +216,9 @@ impl Core {
     pub(crate) fn wrote(&mut self, index: u32, bytes: usize, now: Now) {
         self.env.counters.sent_bytes.add(bytes as u64);
         if let Some(connection) = self.connections.get_mut(index) {
+            let buffers = connection.buffers();
             connection.wrote(bytes, now, &mut self.env);
+            self.env.memory.changed(buffers, connection.buffers());
         }
     }
 
@@ -138,7 +235,9 @@ impl Core {
     /// What the socket is to write, ready for the wire.
     pub(crate) fn writable(&mut self, index: u32, now: Now) -> Option<&Output> {
         let connection = self.connections.get_mut(index)?;
+        let before = connection.buffers();
         connection.seal(now, &mut self.env);
+        self.env.memory.changed(before, connection.buffers());
         Some(connection.output())
     }
 
@@ -157,10 +256,16 @@ impl Core {
     pub(crate) fn remove(&mut self, index: u32) {
         if let Some(mut connection) = self.connections.remove(index) {
             self.env.counters.population.left(connection.resident());
+            self.env.memory.changed(connection.buffers(), Buffers::default());
             connection.release(&mut self.env);
             self.wheel.cancel(index);
-            self.room.fetch_sub(1, Ordering::Relaxed);
+            self.room.connections.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Every connection's index is below this.
+    pub(crate) fn places(&self) -> u32 {
+        self.connections.places()
     }
 
     /// Connections in the shard.
@@ -194,6 +299,7 @@ impl Core {
         let leaves = self.run_departure(now);
         self.run_loads(now);
         counters.output_bytes.set(self.env.output_bytes as u64);
+        counters.binds_waiting.set(self.env.binds_waiting.into());
         counters.load_line.set(self.env.load_line.len() as u64);
         match pace {
             Pace::Busy => 0,
@@ -321,7 +427,9 @@ impl Core {
         let connection = self.connections.get_mut(index)?;
         let env = &mut self.env;
         let before = connection.resident();
+        let buffers = connection.buffers();
         let result = event(connection, env);
+        env.memory.changed(buffers, connection.buffers());
         if before != connection.resident() {
             connection.moved(before, env);
         }

@@ -1,15 +1,19 @@
 //! The loop around a shard's core: poll, read, turn, write.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Shutdown};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longline_types::now_ms;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
 
 use super::core::Core;
 use super::sockets::{Got, Sockets, Took};
+use crate::admission::Gate;
 use crate::link::{ClusterSender, ShardInbox};
 use crate::metrics::Counters;
 use crate::session::{Now, SocketState};
@@ -21,7 +25,10 @@ const LISTENER: usize = usize::MAX - 1;
 /// Most listeners of a shard.
 const LISTENERS: usize = 256;
 /// Connections accepted in one turn.
-const ACCEPTS: usize = 256;
+const ACCEPTS: usize = 64;
+/// A turn reads for no longer than this, so that in a storm deliveries have their turn too; the clock is read after so many sockets.
+const READ: Duration = Duration::from_millis(2);
+const READ_STEP: usize = 32;
 /// After a failure to accept, such as too many open files.
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// While questions wait for the links.
@@ -37,9 +44,24 @@ pub(crate) struct Wiring {
     /// At most 255.
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) inbox: ShardInbox,
+    /// A file that is kept open, to have one when there is none.
+    pub(crate) reserve: Option<File>,
     pub(crate) links: ClusterSender,
+    pub(crate) gate: Gate,
+    /// From when the shard's time is counted.
+    pub(crate) started: Instant,
     pub(crate) counters: Arc<Counters>,
     pub(crate) read_bytes: usize,
+}
+
+/// Opens a file for [`Wiring::reserve`].
+pub(crate) fn reserve() -> io::Result<File> {
+    File::open("/dev/null")
+}
+
+/// The process, or the system, may open no more files.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// A shard at work.
@@ -51,7 +73,6 @@ pub(crate) struct Shard {
     ready: Vec<u32>,
     writing: Vec<u32>,
     buffer: Box<[u8]>,
-    started: Instant,
     /// The listeners may have more connections: now, or from this time on.
     accept_at: Option<u64>,
 }
@@ -64,7 +85,6 @@ impl Shard {
             ready: Vec::new(),
             writing: Vec::new(),
             buffer: vec![0; wiring.read_bytes.max(1024)].into_boxed_slice(),
-            started: Instant::now(),
             accept_at: None,
             wiring,
         }
@@ -105,7 +125,7 @@ impl Shard {
     }
 
     fn at(&self, instant: Instant) -> Now {
-        Now { ms: (instant - self.started).as_millis() as u64, wall_ms: now_ms() }
+        Now { ms: (instant - self.wiring.started).as_millis() as u64, wall_ms: now_ms() }
     }
 
     fn note(&mut self, events: &Events) {
@@ -132,6 +152,7 @@ impl Shard {
     /// One turn: everything that can be done now. Says how long to wait for more.
     fn turn(&mut self, now: Now) -> u64 {
         self.write_again(now);
+        self.judge_anew(now);
         self.accept(now);
         self.read(now);
         let taken = self.wiring.inbox.take();
@@ -145,7 +166,8 @@ impl Shard {
         }
         let asks_left = self.core.ask(&self.wiring.links);
         self.wiring.counters.connections.set(self.core.len().into());
-        if !self.ready.is_empty() || self.core.has_work() {
+        self.core.count_memory();
+        if !self.ready.is_empty() || self.core.has_work() || self.wiring.gate.has_work() {
             return 0;
         }
         let accept = self.accept_at.map(|at| at.saturating_sub(now.ms));
@@ -164,11 +186,12 @@ impl Shard {
                 return;
             };
             match current.accept() {
-                Ok((stream, _)) => self.greet(stream, now),
+                Ok((stream, address)) => self.greet(stream, address.ip(), now),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => listener += 1,
                     // The connection was gone before it was accepted.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ if is_out_of_files(&error) && self.turn_one_away(listener, now) => {}
                     _ => {
                         tracing::warn!(%error, "cannot accept connections");
                         self.wiring.counters.accept_failures.add(1);
@@ -180,8 +203,34 @@ impl Shard {
         }
     }
 
-    fn greet(&mut self, stream: mio::net::TcpStream, now: Now) {
-        let Some(index) = self.core.accepted(now) else { return };
+    /// There is no file for a connection: with the one that is kept for this, it is told so, or it would wait for an answer until it gives
+    /// up, and those behind it too. Says whether that was possible; another shard may have taken the file.
+    fn turn_one_away(&mut self, listener: usize, now: Now) -> bool {
+        self.wiring.reserve = None;
+        let mut accepted = self.wiring.listeners[listener].accept();
+        if let Ok((stream, _)) = &mut accepted {
+            self.wiring.counters.accept_failures.add(1);
+            // Nothing has been written to it: it takes that much, or is gone.
+            let _ = stream.write(&self.core.farewell(now));
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+        let told = accepted.is_ok();
+        drop(accepted);
+        self.wiring.reserve = reserve().ok();
+        told
+    }
+
+    fn greet(&mut self, stream: mio::net::TcpStream, address: IpAddr, now: Now) {
+        let gate = &mut self.wiring.gate;
+        let index = match gate.knock(address, now.us()) {
+            Ok(passed) => {
+                let index = self.core.accepted(now);
+                gate.enter(passed, index, now.us());
+                index
+            }
+            Err((refusal, wait_us)) => self.core.refused(refusal, wait_us, now),
+        };
+        let Some(index) = index else { return };
         let registry = self.wiring.poll.registry();
         if let Err(error) = self.sockets.add(index, stream, Token(index as usize), registry) {
             tracing::warn!(%error, "cannot watch a connection");
@@ -190,10 +239,41 @@ impl Shard {
         }
     }
 
-    /// Reads from every ready socket once, so that none keeps the others waiting.
+    /// Applies a change of the admission limits to the connections that are there, some in each turn.
+    fn judge_anew(&mut self, now: Now) {
+        let gate = &mut self.wiring.gate;
+        let again = gate.refresh(self.core.places());
+        if !again.is_empty() {
+            self.core.limit(Arc::clone(gate.limits()));
+        }
+        for index in again {
+            if let Some(peer) = self.sockets.peer(index)
+                && !self.wiring.gate.judge(index, peer.ip())
+            {
+                self.core.deny(index, now);
+            }
+        }
+    }
+
+    /// Reads from the ready sockets, from each once, so that none keeps the others waiting; those for which there is no time are the
+    /// first in the next turn.
     fn read(&mut self, now: Now) {
         let mut ready = std::mem::take(&mut self.ready);
-        ready.retain(|index| self.read_one(*index, now));
+        let end = Instant::now() + READ;
+        let (mut read, mut kept, mut in_time) = (0, 0, true);
+        ready.retain(|index| {
+            if read % READ_STEP == READ_STEP - 1 {
+                in_time &= Instant::now() < end;
+            }
+            if !in_time {
+                return true;
+            }
+            read += 1;
+            let keep = self.read_one(*index, now);
+            kept += usize::from(keep);
+            keep
+        });
+        ready.rotate_left(kept);
         self.ready.append(&mut ready);
     }
 
@@ -245,6 +325,7 @@ impl Shard {
         if self.core.socket_state(index) == SocketState::Finished {
             self.sockets.close(index);
             self.core.remove(index);
+            self.wiring.gate.leave(index, now.us());
         }
     }
 

@@ -22,6 +22,17 @@ impl TransportKind {
         TransportKind::Noise,
     ];
 
+    /// Bytes that a connection takes for it, within its handshake or after, beside its buffers; rounded up.
+    pub(crate) fn bytes(self, in_handshake: bool) -> usize {
+        match (self, in_handshake) {
+            (TransportKind::Tcp, _) => 0,
+            (TransportKind::WebSocket, _) => 128,
+            (TransportKind::Noise, _) => 512,
+            (TransportKind::Tls | TransportKind::WebSocketTls, false) => 4 * 1024,
+            (TransportKind::Tls | TransportKind::WebSocketTls, true) => 10 * 1024,
+        }
+    }
+
     /// Its label in metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {

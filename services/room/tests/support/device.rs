@@ -1,5 +1,5 @@
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use longline_pb::client::{self, Hello, Welcome};
@@ -44,7 +44,19 @@ impl Device {
         address: SocketAddr,
         through: impl FnOnce(TcpStream) -> Box<dyn Through>,
     ) -> Device {
-        let socket = TcpStream::connect(address).unwrap();
+        Device::over(TcpStream::connect(address).unwrap(), through)
+    }
+
+    /// From another address of this machine, such as 127.0.0.2.
+    pub fn connect_from(source: &str, address: SocketAddr) -> Device {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let source: IpAddr = source.parse().unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Device::over(socket.into(), |socket| Box::new(socket))
+    }
+
+    fn over(socket: TcpStream, through: impl FnOnce(TcpStream) -> Box<dyn Through>) -> Device {
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -147,6 +159,14 @@ impl Device {
     /// Ids of the next pushes.
     pub fn ids(&mut self, count: usize) -> Vec<u64> {
         (0..count).map(|_| self.push().1.id).collect()
+    }
+
+    /// The CLOSE that comes next.
+    pub fn close(&mut self) -> client::Close {
+        match self.frame() {
+            Frame::Close(close) => close,
+            other => panic!("CLOSE expected, {other:?} came"),
+        }
     }
 
     /// Why the room closes, whatever comes before the CLOSE; none if the connection ends without one.

@@ -82,6 +82,19 @@ impl Room {
         device
     }
 
+    /// Likewise, from another address of this machine.
+    pub fn device_from(&self, source: &str, user: &str) -> Device {
+        let mut device = Device::connect_from(source, self.address);
+        device.hello(&[user]);
+        device.welcome();
+        device
+    }
+
+    /// Connections refused for this reason.
+    pub fn refused(&self, reason: &str) -> u64 {
+        self.metric(&format!("longline_room_refused_total{{reason=\"{reason}\"}}"))
+    }
+
     /// Delivers to where the user is bound.
     pub fn deliver(&self, user: &str, messages: Vec<Message>) -> Vec<Delivered> {
         let route = self.cluster.route(user);

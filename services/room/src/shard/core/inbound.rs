@@ -48,6 +48,7 @@ impl Core {
     pub(super) fn answer(&mut self, answer: Answer, now: Now) {
         match answer {
             Answer::Bind { bind, address, outcome } => {
+                self.env.binds_waiting = self.env.binds_waiting.saturating_sub(1);
                 let route = match &outcome {
                     BindOutcome::Bound(bound) => Some(bound.route),
                     BindOutcome::Refused(_) => None,

@@ -1,8 +1,9 @@
 //! The core's part of a departure: the shard takes nobody in, asks its sessions to go, and closes those that stay.
 
 use super::Core;
+use crate::admission::Refusal;
 use crate::link::Drain;
-use crate::session::{Now, turned_away};
+use crate::session::{Ending, Now};
 use crate::shard::departure::{Departure, Step};
 use crate::shard::sweep::Job;
 
@@ -61,7 +62,7 @@ impl Core {
         if rested && !connection.is_at_rest() {
             return false;
         }
-        let mut ending = turned_away(&self.env);
+        let mut ending = Ending::refused(Refusal::Draining, 0, now, &mut self.env);
         if connection.is_session() {
             ending.retry_after_ms += self.departure.as_mut().map_or(0, Departure::wait_ms);
         }

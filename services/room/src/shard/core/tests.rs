@@ -23,7 +23,7 @@ const IDENTITY: Identity = Identity { node: 1, incarnation: 1 };
 
 pub(super) fn core() -> Core {
     let config = EngineConfig { max_unauthenticated: 1_000_000, ..EngineConfig::default() };
-    let mut core = Core::new(0, config, Arc::new(Counters::default()), Arc::new(AtomicU64::new(0)), 1);
+    let mut core = Core::new(0, config, Arc::new(Counters::default()), Arc::default(), 1);
     core.command(Command::Identity(IDENTITY), NOW, &|_| String::new());
     core
 }
@@ -181,6 +181,8 @@ fn an_idle_session_takes_at_most_512_bytes_of_resident_memory() {
     let each = (resident() - before) / SESSIONS as usize;
     println!("{each} bytes resident per idle session, {} in its page", size_of::<Connection>());
     assert!(each <= 512, "{each} bytes");
+    let counted = core.env.memory.bytes(1, 1, 1, 0) as usize - 4096;
+    assert!((each..=each * 5 / 4).contains(&counted), "{counted} bytes are counted for it");
 }
 
 /// A TLS connection of which the room has written all that it has to say; the client has not read it yet.
@@ -243,7 +245,7 @@ fn numbers_of_connections_follow_what_becomes_of_them() {
     let mut core = core();
     let numbers = |core: &Core| {
         let counters = &core.env.counters;
-        let room = core.room.load(Ordering::Relaxed);
+        let room = core.room.connections.load(Ordering::Relaxed);
         (counters.unauthenticated.read(), counters.sessions.read(), counters.binds.read(), room)
     };
     let states = |core: &Core| {

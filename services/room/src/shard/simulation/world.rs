@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use longline_pb::client;
 use longline_types::{Address, Class, MessageId, ProductId, Route, SessionId, Slot, Stamp};
@@ -85,7 +84,7 @@ impl World {
         let counters = Arc::new(Counters::default());
         let (sender, inbox) = shard_queue(1000, 1 << 20, || {});
         let (links, receiver) = cluster_channel(2);
-        let core = Core::new(0, config, Arc::clone(&counters), Arc::new(AtomicU64::new(0)), 42);
+        let core = Core::new(0, config, Arc::clone(&counters), Arc::default(), 42);
         let identity = Identity { node: 3, incarnation: 1 };
         sender.command(Command::Identity(identity)).unwrap();
         World {
@@ -361,6 +360,8 @@ impl World {
         let limit = FrameType::Hello.limit() + 5;
         assert!(self.core.connections().all(|c| c.partial_input() <= limit));
         self.check_one_load_each();
+        self.check_binds_waiting();
+        self.check_memory();
         assert_eq!(self.counters.binds.read() as usize, audits.len());
         self.check_who_is_counted();
     }
@@ -393,6 +394,25 @@ impl World {
             let loads = self.questions.iter().filter(|q| matches!(q, ToCluster::Load(_))).count();
             assert_eq!(loads, latest.len(), "two loads of one bind");
         }
+    }
+
+    /// The depth of the bind queue, by which devices are turned away, is that of what was asked and not answered.
+    fn check_binds_waiting(&self) {
+        let env = self.core.env();
+        let asked = env.questions.iter().chain(&self.questions);
+        let asked = asked.filter(|q| matches!(q, ToCluster::Bind(_))).count();
+        let answered = self.answers.iter().filter(|a| matches!(a, Answer::Bind { .. })).count();
+        assert_eq!(env.binds_waiting as usize, asked + answered);
+    }
+
+    /// What the connections hold is counted.
+    fn check_memory(&self) {
+        let memory = &self.core.env().memory;
+        let held: Vec<_> = self.core.connections().map(|c| c.buffers()).collect();
+        assert_eq!(memory.input, held.iter().map(|b| b.input).sum::<usize>());
+        let greeting = held.iter().filter(|b| b.is_greeting);
+        assert_eq!(memory.greeting_input, greeting.map(|b| b.input).sum::<usize>());
+        assert_eq!(memory.writing as usize, held.iter().filter(|b| b.writes).count());
     }
 
     /// Everybody does what they should, and time passes.
@@ -445,6 +465,7 @@ impl World {
     pub(super) fn check_that_nothing_is_held(&self) {
         assert_eq!(self.core.len(), 0);
         assert_eq!(self.core.env().totals(), (0, 0, 0));
+        assert_eq!(self.core.env().binds_waiting, 0);
         for number in [&self.counters.sessions, &self.counters.unauthenticated, &self.counters.binds] {
             assert_eq!(number.read(), 0);
         }

@@ -1,0 +1,62 @@
+//! Who may connect, as operators change it at a real keeper while the cluster runs.
+#![allow(clippy::unwrap_used)]
+
+use longline_e2e::{Cluster, Device, SOON};
+use longline_pb::keeper::WriteConfigRequest;
+use longline_pb::keeper::keeper_client::KeeperClient;
+use longline_testkit::eventually;
+use serde_json::json;
+
+/// Sets the entry, or deletes it; its revision from now on.
+async fn set(cluster: &Cluster, document: Option<&str>, expected_revision: u64) -> u64 {
+    let request = WriteConfigRequest {
+        key: "room/admission".to_owned(),
+        value: document.unwrap_or_default().into(),
+        expected_revision,
+        delete: document.is_none(),
+    };
+    let endpoint = longline_rpc::endpoint(cluster.keeper()).unwrap();
+    let mut keeper = KeeperClient::new(endpoint.connect_lazy());
+    keeper.write_config(request).await.unwrap().into_inner().revision
+}
+
+async fn in_force(cluster: &Cluster, revision: u64) {
+    let metric = "longline_room_admission_revision";
+    eventually(SOON, "the room has taken it over", async || {
+        cluster.metric("room-1", metric) == revision as f64
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deny_list_at_the_keeper_takes_effect_and_is_lifted_while_the_room_runs() {
+    let cluster = Cluster::start().await.unwrap();
+    let alice = Device::bound(&cluster.rooms(), cluster.product, "alice").await.unwrap();
+    let first = set(&cluster, Some("deny = [\"127.0.0.0/8\"]"), 0).await;
+    in_force(&cluster, first).await;
+    // Her session ends, and she does not get in again: messages wait for her.
+    cluster.until_presence("alice", "offline").await.unwrap();
+    let id = cluster.api.push("alice", json!("while she is out")).await.unwrap();
+    let bob = Device::start(longline_sdk::Client::builder("device of bob").rooms(cluster.rooms()).bind(
+        cluster.product,
+        "bob",
+        "",
+    ))
+    .unwrap();
+    let refused = async || cluster.metric("room-1", "longline_room_refused_total") >= 1.0;
+    eventually(SOON, "bob is refused", refused).await;
+    assert_eq!(bob.received().bound, 0);
+
+    // A document that cannot be taken over changes nothing, and is counted.
+    let bad = set(&cluster, Some("deny = [\"somewhere\"]"), first).await;
+    let rejected = async || cluster.metric("room-1", "longline_room_admission_rejected_total") == 1.0;
+    eventually(SOON, "it is rejected", rejected).await;
+    assert_eq!(cluster.metric("room-1", "longline_room_admission_revision"), first as f64);
+
+    set(&cluster, None, bad).await;
+    in_force(&cluster, 0).await;
+    bob.until("bob gets in", |r| r.bound > 0).await.unwrap();
+    let alice_again = Device::bound(&cluster.rooms(), cluster.product, "alice").await.unwrap();
+    alice_again.until_has(&[id]).await.unwrap();
+    drop(alice);
+}
