@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::AdmissionConfig;
@@ -29,6 +31,9 @@ pub struct EngineConfig {
     pub send_buffer_bytes: u32,
     /// A session that takes none of its unwritten bytes for this long is closed (1004).
     pub write_timeout_ms: u32,
+    /// A connection whose device acknowledges nothing of what was sent for this long, on the level of TCP, is broken
+    /// (`TCP_USER_TIMEOUT`); 0: as the kernel does it, after some 15 minutes.
+    pub tcp_user_timeout_ms: u32,
     /// How long a closed connection may take to read its CLOSE.
     pub linger_ms: u32,
     /// Every bound address is checked this often: the longest delay that a lost hint can cause (D2).
@@ -93,6 +98,7 @@ impl Default for EngineConfig {
             shard_output_bytes: 256 * 1024 * 1024,
             send_buffer_bytes: 128 * 1024,
             write_timeout_ms: 30_000,
+            tcp_user_timeout_ms: 60_000,
             linger_ms: 1_000,
             check_s: 300,
             check_soon_ms: 10_000,
@@ -122,6 +128,11 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
+    /// As the kernel is to be told; none: as it does it itself.
+    pub(crate) fn tcp_user_timeout(&self) -> Option<Duration> {
+        (self.tcp_user_timeout_ms > 0).then(|| Duration::from_millis(self.tcp_user_timeout_ms.into()))
+    }
+
     /// Threads to run.
     pub fn shard_count(&self) -> u8 {
         match self.shards {

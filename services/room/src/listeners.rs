@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::EngineConfig;
 
@@ -44,11 +44,12 @@ impl Listeners {
         }
         // Only when all are bound: nobody is to connect to a room that does not start.
         for socket in listeners.sockets.iter().flatten() {
-            let socket = socket2::SockRef::from(socket);
+            let socket = SockRef::from(socket);
+            // Accepted connections inherit these, so that they cost them no call.
             if config.send_buffer_bytes > 0 {
-                // Accepted connections inherit it.
                 socket.set_send_buffer_size(config.send_buffer_bytes as usize)?;
             }
+            socket.set_tcp_user_timeout(config.tcp_user_timeout())?;
             socket.listen(BACKLOG)?;
         }
         Ok(listeners)
@@ -90,7 +91,21 @@ fn open(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<TcpListe
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn accepted_connections_inherit_the_user_timeout() {
+        let config = EngineConfig { shards: 1, tcp_user_timeout_ms: 12_345, ..EngineConfig::default() };
+        let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], &config).unwrap();
+        let _device = std::net::TcpStream::connect(listeners.addresses()[0]).unwrap();
+        let listener = &listeners.sockets[0][0];
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let timeout = SockRef::from(&accepted).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(Duration::from_millis(12_345)));
+    }
 
     #[test]
     fn every_shard_has_a_socket_on_one_port_that_nobody_else_gets() {

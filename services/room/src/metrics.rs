@@ -6,6 +6,7 @@ mod histogram;
 mod listed;
 mod population;
 mod sdks;
+mod survival;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ pub(crate) use export::Exporter;
 pub(crate) use histogram::Histogram;
 pub(crate) use population::{Labels, Population, Resident, State};
 pub(crate) use sdks::Sdks;
+pub(crate) use survival::{Outcome, Survival};
 
 use crate::admission::Refusal;
 
@@ -58,6 +60,8 @@ macro_rules! numbers {
             pub(crate) wheel_lag: Histogram,
             /// Who is connected.
             pub(crate) population: Population,
+            /// How connections survive the devices' silence.
+            pub(crate) survival: Survival,
             /// The SDKs of all sessions of the room.
             pub(crate) sdks: Arc<Sdks>,
         }
@@ -87,6 +91,7 @@ numbers! {
     Gauge memory_budget_bytes: "Bytes that they may take.",
     Counter accepted: "Connections accepted.",
     Counter accept_failures: "Failures to accept, such as a lack of file descriptors.",
+    Counter failed_connections: "Connections that broke: reset, or nothing acknowledged in time (TCP_USER_TIMEOUT).",
     Counter hellos: "Valid HELLO frames.",
     Counter pushes: "Messages handed to sockets.",
     Counter deferred: "Delivered messages that are to be loaded instead of being pushed at once.",

@@ -21,6 +21,7 @@ mod open;
 mod output;
 mod pushing;
 mod standing;
+mod survival;
 mod timing;
 mod turn;
 
@@ -190,7 +191,7 @@ impl Connection {
                 leaving.gone |= leaving.ignored > MOST_IGNORED;
                 return;
             }
-            Phase::Open(session) => session.seen(now.ms),
+            Phase::Open(session) => session.seen(now.ms, env),
             Phase::Greeting(_) => self.begin_transport(bytes, env),
         }
         match self.transport {
@@ -238,9 +239,17 @@ impl Connection {
         }
     }
 
-    /// The other side has closed, or the socket has failed.
+    /// The other side has closed.
     pub(crate) fn lost(&mut self, now: Now, env: &mut Env) {
         self.end(&Ending::new(CloseReason::ClientGone, ""), now, env);
+    }
+
+    /// The socket has failed: the network or the device has reset it, or has let nothing through for too long.
+    pub(crate) fn failed(&mut self, now: Now, env: &mut Env) {
+        if let Phase::Open(session) = &self.phase {
+            session.fell_silent(now.ms, env);
+        }
+        self.lost(now, env);
     }
 
     /// The socket has taken this many bytes of the output.
@@ -302,6 +311,12 @@ impl Connection {
         if let Phase::Leaving(leaving) = &mut self.phase {
             leaving.gone |= gone;
             return;
+        }
+        // A device that is displaced after a silence has most likely come back since it had found this connection dead.
+        if let Phase::Open(session) = &self.phase
+            && matches!(ending.reason, CloseReason::HeartbeatTimeout | CloseReason::Displaced)
+        {
+            session.fell_silent(now.ms, env);
         }
         let until = now.ms + u64::from(env.config.linger_ms);
         let leaving = Phase::Leaving(Leaving { until, ignored: 0, gone });

@@ -5,7 +5,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::population::{NETWORKS, network_name};
-use super::{Counters, Histogram, Kind, NUMBERS, State};
+use super::survival::{INTERVALS, interval_name};
+use super::{Counters, Histogram, Kind, NUMBERS, Outcome, State};
 use crate::admission::Refusal;
 use crate::link::ShardSender;
 use crate::transport::TransportKind;
@@ -42,6 +43,12 @@ const LABELLED: &[Labelled] = &[
         "Open sessions now, by SDK and version; at most 64 are told apart, the rest is `other`.",
         &["sdk"],
         Exporter::sdks,
+    ),
+    (
+        "heartbeat_intervals_total",
+        "Silences as long as the heartbeat interval, by what followed: something came, or the connection was broken.",
+        &["network", "interval", "outcome"],
+        Exporter::survival,
     ),
 ];
 /// Name, help, and where it is.
@@ -118,6 +125,22 @@ impl Exporter {
     fn sdks(&self) -> Vec<Row> {
         let sdks = self.shards.first().map_or_else(Vec::new, |shard| shard.sdks.sessions());
         sdks.into_iter().map(|(sdk, sessions)| (vec![sdk], sessions)).collect()
+    }
+
+    /// Only networks and intervals that there are.
+    fn survival(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (network, interval) in (0..NETWORKS.len()).flat_map(|n| (0..INTERVALS).map(move |i| (n, i))) {
+            let count = |outcome| self.sum(|shard| shard.survival.read(network, interval, outcome));
+            let counts = Outcome::ALL.map(|outcome| (outcome, count(outcome)));
+            if counts.iter().any(|(_, count)| *count > 0) {
+                rows.extend(counts.map(|(outcome, count)| {
+                    let network = network_name(NETWORKS[network]).to_owned();
+                    (vec![network, interval_name(interval), outcome.name().to_owned()], count)
+                }));
+            }
+        }
+        rows
     }
 
     fn queue_depths(&self) -> [u64; 3] {

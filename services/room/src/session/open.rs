@@ -100,11 +100,6 @@ impl Session {
         self.profile.sdk()
     }
 
-    /// Bytes came.
-    pub(crate) fn seen(&mut self, now_ms: u64) {
-        self.last_seen = now_ms;
-    }
-
     /// Sends WELCOME once every bind of HELLO is decided.
     pub(super) fn welcome_if_decided(&mut self, t: &mut Turn<'_>) -> Result<(), Ending> {
         let open = self.binds.iter().any(|b| matches!(b.standing, Standing::Asking { .. }));

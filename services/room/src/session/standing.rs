@@ -120,12 +120,14 @@ impl Session {
         self.welcome_if_decided(t)
     }
 
-    /// A product may want a shorter interval than was chosen.
+    /// A product may want a shorter interval than was chosen. The device, which may have been silent for longer than that, has all of
+    /// the new one from now on.
     fn quicken_heartbeat(&mut self, product_max_s: u32, opened: bool, t: &mut Turn<'_>) {
         let chosen = self.wish.choose(product_max_s, &t.env.config);
         if product_max_s > 0 && chosen < self.heartbeat_s {
             self.heartbeat_s = chosen;
             if opened {
+                self.last_seen = t.now.ms;
                 t.send(&client::Directive { what: Some(client::directive::What::HeartbeatS(chosen)) });
             }
         }

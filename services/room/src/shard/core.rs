@@ -207,9 +207,15 @@ impl Core {
             && self.connections.get(index).is_some_and(|c| c.is_greeting() && c.buffers().input > 0)
     }
 
-    /// The other side has closed, or the socket has failed.
+    /// The other side has closed.
     pub(crate) fn lost(&mut self, index: u32, now: Now) {
         self.connection_event(index, now, |connection, env| connection.lost(now, env));
+    }
+
+    /// The socket has failed.
+    pub(crate) fn failed(&mut self, index: u32, now: Now) {
+        self.env.counters.failed_connections.add(1);
+        self.connection_event(index, now, |connection, env| connection.failed(now, env));
     }
 
     /// The socket has taken this many bytes. Nothing else follows from it: deadlines only move away by it.

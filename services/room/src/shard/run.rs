@@ -286,6 +286,7 @@ impl Shard {
             Got::Bytes(0) | Got::Nothing => {}
             Got::Bytes(count) | Got::Last(count) => self.core.received(index, &self.buffer[..count], now),
             Got::End => self.core.lost(index, now),
+            Got::Error => self.core.failed(index, now),
         }
         matches!(got, Got::Bytes(_))
     }
@@ -314,7 +315,7 @@ impl Shard {
                 match socket.write(output) {
                     Took::Bytes(count) => self.core.wrote(index, count, now),
                     Took::Full => {}
-                    Took::End => self.core.lost(index, now),
+                    Took::Error => self.core.failed(index, now),
                 }
             }
             let written = self.core.writable(index, now).is_some_and(|output| output.is_empty());

@@ -39,8 +39,10 @@ pub(crate) enum Got {
     Last(usize),
     /// Nothing for now.
     Nothing,
-    /// The connection is over.
+    /// The other side has closed.
     End,
+    /// The connection is broken.
+    Error,
 }
 
 /// What a write did.
@@ -50,8 +52,8 @@ pub(crate) enum Took {
     Bytes(usize),
     /// Nothing: the socket is full.
     Full,
-    /// The connection is over.
-    End,
+    /// The connection is broken.
+    Error,
 }
 
 impl Sockets {
@@ -100,7 +102,7 @@ impl Socket {
             Ok((count, _)) => Got::Bytes(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Got::Bytes(0),
-            Err(_) => Got::End,
+            Err(_) => Got::Error,
         }
     }
 
@@ -116,14 +118,14 @@ impl Socket {
             }
         };
         match written.map_err(io::Error::from) {
-            Ok(0) => Took::End,
+            Ok(0) => Took::Error,
             Ok(count) => Took::Bytes(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.is_full = true;
                 Took::Full
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Took::Bytes(0),
-            Err(_) => Took::End,
+            Err(_) => Took::Error,
         }
     }
 

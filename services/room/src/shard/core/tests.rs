@@ -2,14 +2,14 @@
 
 use longline_pb::client;
 use longline_types::{Address, Class, MessageId, Stamp};
-use longline_wire::{PREFACE, encode};
+use longline_wire::{FrameType, PREFACE, encode};
 
 use super::*;
 use crate::link::{
     Answer, BindOutcome, BindProof, BindRequest, Bound, Command, Delivered, Delivery, Identity, LoadRequest,
     Loaded, Message, ToCluster,
 };
-use crate::metrics::State;
+use crate::metrics::{Outcome, State};
 use crate::transport::TransportKind;
 use crate::transport::testing::{self, Authority};
 use rustls::ClientConnection;
@@ -345,4 +345,71 @@ fn an_acknowledgement_that_is_repeated_asks_nothing_more() {
     assert!(matches!(core.env.questions.pop_front(), Some(ToCluster::Ack { id: MessageId(7), .. })));
     assert!(core.env.questions.is_empty());
     assert_eq!((core.env.counters.acks.read(), core.env.counters.foreign_acks.read()), (1, 0));
+}
+
+fn later(seconds: u64) -> Now {
+    Now { ms: NOW.ms + seconds * 1000, wall_ms: NOW.wall_ms + seconds * 1000 }
+}
+
+/// (survived, broken) silences of the default interval, 240 s, in a network that was not named.
+fn silences(core: &Core) -> (u64, u64) {
+    let read = |outcome| core.env.counters.survival.read(0, 5, outcome);
+    (read(Outcome::Survived), read(Outcome::Broken))
+}
+
+#[test]
+fn silences_of_an_interval_are_counted_by_what_followed() {
+    let mut core = core();
+    let index = idle_session(&mut core, 1);
+    let ping = [FrameType::Ping.number(), 0];
+    for at in [later(100), later(340)] {
+        assert_eq!(silences(&core), (0, 0), "that was no interval");
+        core.received(index, &ping, at);
+        core.wrote(index, 2, at);
+    }
+    assert_eq!(silences(&core), (1, 0));
+    core.turn(later(340 + 359));
+    assert_eq!(core.socket_state(index), SocketState::Open);
+    core.turn(later(340 + 361));
+    assert_eq!(core.socket_state(index), SocketState::Leaving, "1.5 intervals");
+    assert_eq!(silences(&core), (1, 1));
+
+    let another = |core: &mut Core, number| {
+        core.env.questions.clear();
+        idle_session(core, number)
+    };
+    let reset_early = another(&mut core, 2);
+    core.failed(reset_early, later(10));
+    assert_eq!(silences(&core), (1, 1), "it was not idle");
+    let reset_late = another(&mut core, 3);
+    core.failed(reset_late, later(239));
+    assert_eq!(silences(&core), (1, 2));
+    let gone = another(&mut core, 4);
+    core.lost(gone, later(239));
+    assert_eq!(silences(&core), (1, 2), "a device that says goodbye could be heard");
+    let paused = another(&mut core, 5);
+    core.woke(later(300));
+    core.received(paused, &ping, later(300));
+    assert_eq!(silences(&core), (1, 2), "nobody listened");
+}
+
+#[test]
+fn a_shorter_heartbeat_counts_from_when_the_device_is_told() {
+    let mut core = core();
+    let index = idle_session(&mut core, 1);
+    let identity = joined_anew(&mut core);
+    finish_sweeps(&mut core);
+    let request = asked_bind(&mut core);
+    let mut answer = bound(request, identity);
+    if let Answer::Bind { outcome: BindOutcome::Bound(bound), .. } = &mut answer {
+        bound.max_heartbeat_s = 60;
+    }
+    core.answer(answer, later(200));
+    let unwritten = core.output(index).map_or(0, Output::len);
+    assert!(unwritten > 0, "DIRECTIVE");
+    core.wrote(index, unwritten, later(200));
+    core.turn(later(289));
+    assert_eq!(core.socket_state(index), SocketState::Open, "it may have been silent for 200 s");
+    core.turn(later(291));
+    assert_eq!(core.socket_state(index), SocketState::Leaving);
 }
