@@ -1,5 +1,6 @@
 //! Devices whose network swallows everything without a word: found by their silence, or by what they do not acknowledge. Needs root
 //! and `ip`, for a network of its own.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
