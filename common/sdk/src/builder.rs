@@ -14,6 +14,8 @@ use crate::device::{AckMode, Device, Identity};
 use crate::dispatcher::Dispatcher;
 use crate::driver::Driver;
 use crate::endpoints::Endpoints;
+use crate::transport::Transport;
+use crate::trust::{Trust, TrustOptions};
 use crate::{BindError, Client, Events, StartError, inputs};
 
 /// Most events that wait for the application; with the largest payloads 4 MiB.
@@ -29,6 +31,8 @@ pub struct Builder {
     binds: Result<Binds, BindError>,
     acks: AckMode,
     state_file: Option<PathBuf>,
+    transport: Transport,
+    trust: TrustOptions,
     timeouts: Timeouts,
     backoff: (Duration, Duration),
 }
@@ -36,7 +40,7 @@ pub struct Builder {
 /// How long the client waits for others.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeouts {
-    /// For a TCP connection.
+    /// For a connection, with the handshakes of TLS, WebSocket or Noise.
     pub(crate) connect: Duration,
     /// From the connection to WELCOME.
     pub(crate) handshake: Duration,
@@ -72,6 +76,8 @@ impl Builder {
             binds: Ok(Binds::default()),
             acks: AckMode::Auto,
             state_file: None,
+            transport: Transport::Tcp,
+            trust: TrustOptions::default(),
             timeouts: Timeouts::default(),
             backoff: (Duration::from_millis(500), Duration::from_secs(60)),
         }
@@ -83,9 +89,33 @@ impl Builder {
         self
     }
 
-    /// Connects to these rooms (host:port), in this order. With a dispatcher they are what is left if it does not answer.
+    /// Connects to these rooms (host:port, or with a transport as in `tls://host:port`), in this order. With a dispatcher they are what is left if it does not answer.
     pub fn rooms(mut self, rooms: impl IntoIterator<Item = impl Into<String>>) -> Builder {
         self.rooms.extend(rooms.into_iter().map(Into::into));
+        self
+    }
+
+    /// What carries the frames to rooms that are named without a transport; TCP in the clear by default.
+    pub fn transport(mut self, transport: Transport) -> Builder {
+        self.transport = transport;
+        self
+    }
+
+    /// Over TLS, trusts the certificates in this PEM file and those that they have signed, instead of the system's.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.trust.ca_file = Some(path.into());
+        self
+    }
+
+    /// Over TLS, the name that the rooms' certificates have; without it, the host of the endpoint.
+    pub fn tls_name(mut self, name: impl Into<String>) -> Builder {
+        self.trust.tls_name = Some(name.into());
+        self
+    }
+
+    /// Over Noise, the public key of the rooms, in base64; of those that a dispatcher names no key for.
+    pub fn noise_key(mut self, key: impl Into<String>) -> Builder {
+        self.trust.noise_key = Some(key.into());
         self
     }
 
@@ -155,6 +185,10 @@ impl Builder {
         if !binds.any_wanted() {
             return Err(BindError::None.into());
         }
+        let trust = Trust::new(self.trust)?;
+        if self.transport == Transport::Noise && trust.noise_key.is_none() && self.dispatchers.is_empty() {
+            return Err(StartError::NoNoiseKey);
+        }
         let network = self.identity.network;
         let dispatcher = Dispatcher::new(self.dispatchers, network, self.timeouts.dispatcher)?;
         let (handles, inputs) = inputs::channel();
@@ -165,6 +199,8 @@ impl Builder {
             endpoints: Endpoints::new(self.rooms, dispatcher),
             counter: Counter::new(self.state_file),
             backoff: Backoff::new(self.backoff.0, self.backoff.1),
+            transport: self.transport,
+            trust,
             timeouts: self.timeouts,
             inputs,
             events: sender,

@@ -6,9 +6,7 @@ use futures::StreamExt;
 use longline_pb::client::{self, directive::What};
 use longline_types::CloseReason;
 use longline_wire::PREFACE;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::FramedRead;
@@ -19,6 +17,7 @@ use crate::codec::{ReadError, RoomCodec, RoomFrame};
 use crate::device::Device;
 use crate::heartbeat::Heartbeat;
 use crate::inputs::Inputs;
+use crate::link::{Link, Stream};
 use crate::outbox::Outbox;
 use crate::{Closed, Disconnect, Event};
 
@@ -27,7 +26,8 @@ const READ_BUFFER: usize = 4 * 1024;
 /// No room can make a device wait longer than this before it moves.
 const LONGEST_MOVE: Duration = Duration::from_secs(600);
 
-type Frames = FramedRead<OwnedReadHalf, RoomCodec>;
+type Frames = FramedRead<ReadHalf<Box<dyn Stream>>, RoomCodec>;
+type Write = WriteHalf<Box<dyn Stream>>;
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -93,10 +93,12 @@ impl<'a> Connection<'a> {
     }
 
     /// Lives the connection, and leaves the device ready for the next.
-    pub(crate) async fn run(mut self, socket: TcpStream, counter: u64) -> Finished {
-        let (read, mut write) = socket.into_split();
+    pub(crate) async fn run(mut self, link: Link, counter: u64) -> Finished {
+        let (read, mut write) = split(link.stream);
         let mut frames = FramedRead::with_capacity(read, RoomCodec, READ_BUFFER);
-        self.out.raw(&PREFACE);
+        if link.wants_preface {
+            self.out.raw(&PREFACE);
+        }
         let hello = self.device.hello(counter, self.began);
         self.out.send(&hello);
         let ended = self.serve(&mut frames, &mut write).await;
@@ -106,7 +108,7 @@ impl<'a> Connection<'a> {
         Finished { ended, open_for: self.welcomed.map(|since| now - since) }
     }
 
-    async fn serve(&mut self, frames: &mut Frames, write: &mut OwnedWriteHalf) -> Ended {
+    async fn serve(&mut self, frames: &mut Frames, write: &mut Write) -> Ended {
         loop {
             let now = Instant::now();
             if let Some(ended) = self.turn(now) {
@@ -247,7 +249,7 @@ impl<'a> Connection<'a> {
 
     /// Says goodbye where somebody listens: what is to be sent, CLOSE, and then the wait for the room to hang up, since closing a
     /// socket with unread bytes would throw away what was sent.
-    async fn part(&mut self, ended: &Ended, mut frames: Frames, mut write: OwnedWriteHalf) {
+    async fn part(&mut self, ended: &Ended, mut frames: Frames, mut write: Write) {
         let reason = match ended {
             Ended::ByApplication(_) | Ended::NoBinds | Ended::Moved(_) => CloseReason::ClientGone,
             Ended::ForGood(Closed::NoBindLeft { .. }) => CloseReason::ClientGone,

@@ -1,7 +1,9 @@
 //! Asking the dispatcher which rooms to try.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use longline_noise::PublicKey;
 use longline_pb::client::Network;
 use longline_types::Address;
 use serde::Deserialize;
@@ -25,12 +27,16 @@ pub(crate) struct Dispatcher {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Group {
     pub(crate) endpoints: Vec<String>,
+    /// The public keys of those that speak Noise.
+    pub(crate) noise_keys: HashMap<String, PublicKey>,
     pub(crate) ttl: Duration,
 }
 
 #[derive(Deserialize)]
 struct Answer {
     endpoints: Vec<String>,
+    #[serde(default)]
+    noise_keys: HashMap<String, String>,
     #[serde(default)]
     ttl_s: u64,
 }
@@ -102,7 +108,13 @@ fn parse(body: &[u8]) -> Result<Group, String> {
         return Err("the dispatcher knows no room".to_owned());
     }
     let ttl = Duration::from_secs(answer.ttl_s.clamp(*TTL_S.start(), *TTL_S.end()));
-    Ok(Group { endpoints: answer.endpoints, ttl })
+    // A key that is none is as good as none.
+    let key = |endpoint: &String| {
+        let key = answer.noise_keys.get(endpoint)?.parse().ok()?;
+        Some((endpoint.clone(), key))
+    };
+    let noise_keys = answer.endpoints.iter().filter_map(key).collect();
+    Ok(Group { endpoints: answer.endpoints, noise_keys, ttl })
 }
 
 fn network_name(network: Network) -> &'static str {
@@ -134,11 +146,13 @@ mod tests {
 
     #[test]
     fn answers_are_read_with_care() {
-        let group = parse(br#"{"endpoints":["a:1","b:2"],"ttl_s":30,"more":true}"#).unwrap();
-        assert_eq!(
-            group,
-            Group { endpoints: vec!["a:1".into(), "b:2".into()], ttl: Duration::from_secs(30) }
-        );
+        let key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+        let keys = format!(r#"{{"a:1":"{key}","b:2":"AAAA","c:3":"{key}"}}"#);
+        let answer = format!(r#"{{"endpoints":["a:1","b:2"],"noise_keys":{keys},"ttl_s":30,"more":true}}"#);
+        let endpoints = vec!["a:1".into(), "b:2".into()];
+        let noise_keys = HashMap::from([("a:1".into(), key.parse().unwrap())]);
+        let ttl = Duration::from_secs(30);
+        assert_eq!(parse(answer.as_bytes()).unwrap(), Group { endpoints, noise_keys, ttl });
         assert_eq!(parse(br#"{"endpoints":["a:1"]}"#).unwrap().ttl, Duration::from_secs(1));
         assert!(parse(br#"{"endpoints":[],"ttl_s":30}"#).is_err());
         assert!(parse(b"<html>").is_err());

@@ -4,9 +4,8 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use longline_types::CloseReason;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::backoff::Backoff;
 use crate::builder::Timeouts;
@@ -15,6 +14,9 @@ use crate::counter::Counter;
 use crate::device::Device;
 use crate::endpoints::Endpoints;
 use crate::inputs::Inputs;
+use crate::link::connect;
+use crate::transport::Transport;
+use crate::trust::Trust;
 use crate::{Closed, Disconnect, Event};
 
 /// A connection that lasted this long was good: the next wait is a short one again.
@@ -28,6 +30,9 @@ pub(crate) struct Driver {
     pub(crate) endpoints: Endpoints,
     pub(crate) counter: Counter,
     pub(crate) backoff: Backoff,
+    /// Of endpoints that name none.
+    pub(crate) transport: Transport,
+    pub(crate) trust: Trust,
     pub(crate) timeouts: Timeouts,
     pub(crate) inputs: Inputs,
     pub(crate) events: mpsc::Sender<Event>,
@@ -75,15 +80,16 @@ impl Driver {
         let Some(endpoint) = self.endpoints.next() else {
             return self.round_failed(asked).await;
         };
-        let (address, limit) = (endpoint.clone(), self.timeouts.connect);
-        let socket = match self.meanwhile(connect(address, limit)).await? {
-            Ok(socket) => socket,
+        let trust = self.trust.with_noise_key(self.endpoints.noise_key(&endpoint));
+        let link = connect(endpoint.clone(), self.transport, trust, self.timeouts.connect);
+        let link = match self.meanwhile(link).await? {
+            Ok(link) => link,
             Err(reason) => return self.failed(endpoint, reason, asked).await,
         };
         let counter = self.counter.next().await;
         let connection =
             Connection::new(&endpoint, &mut self.device, &mut self.inputs, &self.events, &self.timeouts);
-        let finished = connection.run(socket, counter).await;
+        let finished = connection.run(link, counter).await;
         self.after(endpoint, finished, asked).await
     }
 
@@ -211,16 +217,6 @@ impl Driver {
         }
         Ok(None)
     }
-}
-
-async fn connect(endpoint: String, limit: Duration) -> Result<TcpStream, Disconnect> {
-    let io = |error: std::io::Error| Disconnect::Io(error.to_string());
-    let socket = timeout(limit, TcpStream::connect(&endpoint))
-        .await
-        .map_err(|_| Disconnect::ConnectTimeout)?
-        .map_err(io)?;
-    socket.set_nodelay(true).map_err(io)?;
-    Ok(socket)
 }
 
 /// Whether the room is better left alone for a while.

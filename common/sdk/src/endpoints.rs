@@ -1,7 +1,8 @@
 //! Which room to try next.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
+use longline_noise::PublicKey;
 use longline_types::Address;
 use tokio::time::Instant;
 
@@ -14,6 +15,7 @@ pub(crate) struct Endpoints {
     dispatcher: Dispatcher,
     /// What the dispatcher said last, and until when that holds.
     group: Vec<String>,
+    noise_keys: HashMap<String, PublicKey>,
     good_until: Option<Instant>,
     /// The room that welcomed the device last, unless it sent the device away.
     preferred: Option<String>,
@@ -31,6 +33,7 @@ impl Endpoints {
             fixed,
             dispatcher,
             group: Vec::new(),
+            noise_keys: HashMap::new(),
             good_until: None,
             preferred: None,
             avoided: None,
@@ -57,6 +60,7 @@ impl Endpoints {
     /// Takes the dispatcher's answer.
     pub(crate) fn answered(&mut self, group: Group, now: Instant) {
         self.group = group.endpoints;
+        self.noise_keys = group.noise_keys;
         self.good_until = Some(now + group.ttl);
     }
 
@@ -79,6 +83,11 @@ impl Endpoints {
     /// The next room of the round; none at its end.
     pub(crate) fn next(&mut self) -> Option<String> {
         self.round.pop_front()
+    }
+
+    /// The key that the dispatcher has named for this room.
+    pub(crate) fn noise_key(&self, endpoint: &str) -> Option<PublicKey> {
+        self.noise_keys.get(endpoint).copied()
     }
 
     /// Whether the round is over.
@@ -150,7 +159,8 @@ mod tests {
         assert!(asks(&endpoints, now));
         assert_eq!(round(&mut endpoints), ["fixed"], "until it has answered");
         let ttl = Duration::from_secs(60);
-        endpoints.answered(Group { endpoints: vec!["a".into(), "b".into()], ttl }, now);
+        let named = vec!["a".into(), "b".into()];
+        endpoints.answered(Group { endpoints: named, noise_keys: HashMap::new(), ttl }, now);
         assert!(!asks(&endpoints, now) && asks(&endpoints, now + ttl));
         assert_eq!(round(&mut endpoints), ["a", "b"]);
         endpoints.round_failed();

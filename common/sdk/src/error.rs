@@ -1,5 +1,8 @@
 //! What can go wrong in a call of the application.
 
+use std::path::PathBuf;
+
+use longline_noise::InvalidKey;
 use longline_types::InvalidUser;
 
 /// Why a client was not started.
@@ -14,6 +17,23 @@ pub enum StartError {
     /// One of the binds cannot be asked for, or there is none.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The file with the certificates to trust cannot be used.
+    #[error("the CA file {} cannot be used: {reason}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No certificate can have this name.
+    #[error("{0:?} is no name of a host")]
+    TlsName(String),
+    /// The public key of the rooms is none.
+    #[error("the rooms' Noise key is not one: {0}")]
+    NoiseKey(InvalidKey),
+    /// Noise needs the public key of the rooms, and there is no dispatcher that could name it.
+    #[error("the transport noise needs the rooms' public key, or a dispatcher")]
+    NoNoiseKey,
     /// The HTTP client for the dispatcher cannot be made.
     #[error("no HTTP client for the dispatcher: {0}")]
     Http(#[from] reqwest::Error),

@@ -42,8 +42,12 @@ mod error;
 mod event;
 mod heartbeat;
 mod inputs;
+mod layer;
+mod link;
 mod outbox;
 mod seen;
+mod transport;
+mod trust;
 mod uplinks;
 
 pub use binds::BindId;
@@ -53,3 +57,4 @@ pub use error::{BindError, ClientGone, StartError, UplinkError};
 pub use event::{Closed, Disconnect, Event, Message};
 pub use longline_pb::client::{BindResult, Network};
 pub use longline_types::{Address, CloseReason, MessageId};
+pub use transport::{Transport, UnknownTransport};

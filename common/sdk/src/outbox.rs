@@ -18,6 +18,8 @@ pub(crate) struct Outbox {
     bytes: BytesMut,
     /// When the oldest byte began to wait, or some were last taken.
     waiting_since: Option<Instant>,
+    /// The stream has taken bytes that it may not have written.
+    unflushed: bool,
     /// Something was added since [`Outbox::take_touched`].
     touched: bool,
 }
@@ -58,7 +60,7 @@ impl Outbox {
 
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && !self.unflushed
     }
 
     /// Whether no more should be added for now.
@@ -71,13 +73,19 @@ impl Outbox {
         self.waiting_since.map(|since| since + patience)
     }
 
-    /// Writes some of it. Safe to cancel: what was not written stays.
+    /// Writes some of it. Safe to cancel: what was not taken stays, and what was taken is flushed by the next call.
     pub(crate) async fn write_to(&mut self, socket: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
-        let written = socket.write(&self.bytes).await?;
-        if written == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
+        if !self.bytes.is_empty() {
+            let written = socket.write(&self.bytes).await?;
+            if written == 0 {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            self.bytes.advance(written);
+            self.unflushed = true;
+            self.waiting_since = Some(Instant::now());
         }
-        self.bytes.advance(written);
+        socket.flush().await?;
+        self.unflushed = false;
         self.waiting_since = (!self.bytes.is_empty()).then(Instant::now);
         if self.bytes.is_empty() && self.bytes.capacity() > KEPT {
             self.bytes = BytesMut::new();

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod front;
+
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
