@@ -24,5 +24,7 @@ pub use engine::{Engine, StillRunning};
 pub use links::{DRAIN_PREFIX, drain_key};
 pub use listeners::Listeners;
 pub use room::{Bound, Config, bind};
-pub use transport::{Certificates, TlsConfig, Transports};
+pub use transport::{
+    Certificates, NoiseConfig, ProxyConfig, TlsConfig, Transports, WebSocketConfig, open_noise_key,
+};
 pub use walk::{Walk, WalkProgress, Walks};

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use longline_boot::Deps;
 use longline_config::NodeConfig;
 use longline_member::{Member, Options};
+use longline_noise::StaticKey;
 use longline_pb::room::room_server::RoomServer;
 use longline_products::ProductTable;
 use longline_rpc::{MAX_MESSAGE, Peers, listen};
@@ -19,7 +20,10 @@ use crate::admission;
 use crate::links::{self, Cause, Links};
 use crate::list::one_or_more;
 use crate::service::RoomService;
-use crate::{Certificates, DrainConfig, Engine, EngineConfig, Listeners, TlsConfig, Transports};
+use crate::{
+    Certificates, DrainConfig, Engine, EngineConfig, Listeners, NoiseConfig, ProxyConfig, TlsConfig,
+    Transports, WebSocketConfig, open_noise_key,
+};
 
 /// A room's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +40,12 @@ pub struct Config {
     pub public: Vec<String>,
     /// Offers TLS.
     pub tls: Option<TlsConfig>,
+    /// Where WebSocket is offered.
+    pub websocket: WebSocketConfig,
+    /// Which load balancers are believed.
+    pub proxy: ProxyConfig,
+    /// Offers the encryption of Longline itself.
+    pub noise: Option<NoiseConfig>,
     /// How it is emptied.
     pub drain: DrainConfig,
     /// How sessions are held.
@@ -49,6 +59,9 @@ impl Default for Config {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9000))],
             public: Vec::new(),
             tls: None,
+            websocket: WebSocketConfig::default(),
+            proxy: ProxyConfig::default(),
+            noise: None,
             drain: DrainConfig::default(),
             engine: EngineConfig::default(),
         }
@@ -60,11 +73,14 @@ pub async fn bind(config: Config, deps: Deps) -> anyhow::Result<Bound> {
     let rpc = tokio::net::TcpListener::bind(config.node.rpc)
         .await
         .with_context(|| format!("cannot listen on {} (node.rpc)", config.node.rpc))?;
+    anyhow::ensure!(config.websocket.path.starts_with('/'), "websocket.path must begin with a slash");
     let certificates = config.tls.clone().map(Certificates::open).transpose().context("[tls]")?;
+    let noise =
+        config.noise.as_ref().map(|noise| open_noise_key(&noise.key)).transpose().context("[noise]")?;
     let devices =
         Listeners::bind(&config.listen, &config.engine).context("cannot listen for devices (listen)")?;
     let (rpc_address, public) = (rpc.local_addr()?, devices.addresses().to_vec());
-    Ok(Bound { rpc_address, public, rpc, devices, certificates, config, deps })
+    Ok(Bound { rpc_address, public, rpc, devices, certificates, noise, config, deps })
 }
 
 /// A room with open sockets.
@@ -75,6 +91,7 @@ pub struct Bound {
     rpc_address: SocketAddr,
     devices: Listeners,
     certificates: Option<Arc<Certificates>>,
+    noise: Option<Arc<StaticKey>>,
     public: Vec<SocketAddr>,
 }
 
@@ -91,7 +108,7 @@ impl Bound {
 
     /// Joins the cluster, serves devices until `shutdown`, then lets them go.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Bound { config, deps, rpc, rpc_address, devices, certificates, public } = self;
+        let Bound { config, deps, rpc, rpc_address, devices, certificates, noise, public } = self;
         deps.health.not_ready("waits for the keeper");
         let options = Options {
             role: Role::Room,
@@ -116,10 +133,14 @@ impl Bound {
                 anyhow::ensure!(ready, "the table of products has ended");
             }
         }
-        let mut transports = Transports::default();
+        let mut transports =
+            Transports::default().with_websocket(config.websocket.clone()).with_proxies(config.proxy.clone());
         if let Some(certificates) = certificates {
             Arc::clone(&certificates).watch(&deps.registry, shutdown.clone())?;
             transports = transports.with_tls(certificates);
+        }
+        if let Some(key) = noise {
+            transports = transports.with_noise(key);
         }
         let engine = Engine::start_with(config.engine.clone(), transports, devices, &deps.registry)?;
         let documents = admission::Documents::new(&deps.registry)?;

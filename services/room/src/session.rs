@@ -69,6 +69,7 @@ enum Phase {
 
 /// Told to go; its CLOSE is written and read.
 struct Leaving {
+    reason: CloseReason,
     until: u64,
     ignored: usize,
     /// Nothing more can be written or read.
@@ -211,6 +212,11 @@ impl Connection {
             Ok(used) => self.input.keep(joined, bytes, used),
             Err(ending) => self.end(&ending, now, env),
         }
+        if let Phase::Greeting(greeting) = &mut self.phase
+            && greeting.takes_noise()
+        {
+            return self.begin_noise(now, env);
+        }
         self.settle(now, env);
     }
 
@@ -242,6 +248,9 @@ impl Connection {
     /// The other side has closed.
     pub(crate) fn lost(&mut self, now: Now, env: &mut Env) {
         self.end(&Ending::new(CloseReason::ClientGone, ""), now, env);
+        if let Phase::Leaving(leaving) = &mut self.phase {
+            leaving.gone = true;
+        }
     }
 
     /// The socket has failed: the network or the device has reset it, or has let nothing through for too long.
@@ -307,9 +316,7 @@ impl Connection {
 
     /// Ends the session or the greeting, and tells the device why.
     pub(crate) fn end(&mut self, ending: &Ending, now: Now, env: &mut Env) {
-        let gone = ending.reason == CloseReason::ClientGone;
-        if let Phase::Leaving(leaving) = &mut self.phase {
-            leaving.gone |= gone;
+        if matches!(self.phase, Phase::Leaving(_)) {
             return;
         }
         // A device that is displaced after a silence has most likely come back since it had found this connection dead.
@@ -318,15 +325,17 @@ impl Connection {
         {
             session.fell_silent(now.ms, env);
         }
+        let says_goodbye = ending.reason == CloseReason::ClientGone;
+        let gone = says_goodbye && !self.transport.as_ref().is_some_and(|layers| layers.has_last_words());
         let until = now.ms + u64::from(env.config.linger_ms);
-        let leaving = Phase::Leaving(Leaving { until, ignored: 0, gone });
+        let leaving = Phase::Leaving(Leaving { reason: ending.reason, until, ignored: 0, gone });
         let before = std::mem::replace(&mut self.phase, leaving);
         env.counters.closed(ending.reason);
         let (mut t, _) = self.turn(now, env);
         if let Phase::Open(session) = before {
             session.finish(ending.reason, &mut t);
         }
-        if !gone {
+        if !says_goodbye {
             t.send(&ending.frame());
         }
         self.input.clear();

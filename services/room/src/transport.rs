@@ -5,37 +5,64 @@
 //! socket ─ PROXY header? ─ TLS? ─ WebSocket? ─ Noise? ─ frames
 //! ```
 //!
-//! The first byte of what a layer carries says what is inside it ([`Transport::begun_by`]); Noise is announced by the preface.
+//! The first byte of what a layer carries says what is inside it; Noise is announced by the preface.
 
 mod certificates;
 mod config;
+mod key;
 mod kind;
+mod noise;
 mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod websocket;
 
 pub use certificates::Certificates;
-pub use config::{TlsConfig, Transports};
+pub use config::{NoiseConfig, ProxyConfig, TlsConfig, Transports, WebSocketConfig};
+pub use key::open_noise_key;
 pub(crate) use kind::TransportKind;
 pub(crate) use shared::Shared;
+
+use std::net::SocketAddr;
 
 use longline_types::CloseReason;
 
 use crate::metrics::Counters;
 use crate::session::Ending;
+use noise::Noise;
 use tls::Tls;
+use websocket::WebSocket;
 
 /// The first byte of a TLS record that holds a handshake message.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// The layers of one connection.
 pub(crate) struct Transport {
+    next: Next,
+    /// Where the device is, as a trusted proxy says.
+    client: Option<Box<SocketAddr>>,
     tls: Option<Box<Tls>>,
+    websocket: Option<Box<WebSocket>>,
+    noise: Option<Box<Noise>>,
+    /// In the line of handshakes.
+    waits: bool,
     /// The last words of the layers have been said.
     closed: bool,
+}
+
+/// What the next first byte decides.
+enum Next {
+    /// Whether a PROXY header comes; with what has come of it.
+    Header(Vec<u8>),
+    /// What the socket carries.
+    Outer,
+    /// What TLS carries.
+    Inner,
+    /// Nothing: all layers are known.
+    Settled,
 }
 
 /// What became of bytes that came.
@@ -52,12 +79,39 @@ pub(crate) enum Opened {
 impl Transport {
     /// The transport that this first byte of a connection begins; none for plain Longline TCP, and for what is nothing at all.
     pub(crate) fn begun_by(first: u8, shared: &Shared) -> Option<Box<Transport>> {
-        let tls = (first == TLS_HANDSHAKE).then(|| shared.settings.tls.as_ref()?.begin()).flatten()?;
-        Some(Box::new(Transport { tls: Some(tls), closed: false }))
+        let mut transport = Transport::bare();
+        transport.next = Next::Outer;
+        transport.settle_outer(first, shared);
+        (transport.tls.is_some() || transport.websocket.is_some()).then_some(transport)
     }
 
-    /// Opens what came. What is for the session is in `shared.plain` then, what is to be written at once in `shared.replies`,
-    /// also if it failed.
+    /// For a connection of a trusted proxy, which may begin with a PROXY header.
+    pub(crate) fn behind_proxy() -> Box<Transport> {
+        let mut transport = Transport::bare();
+        transport.next = Next::Header(Vec::new());
+        transport
+    }
+
+    /// For a connection without any layers; to be given some.
+    pub(crate) fn bare() -> Box<Transport> {
+        Box::new(Transport {
+            next: Next::Settled,
+            client: None,
+            tls: None,
+            websocket: None,
+            noise: None,
+            waits: false,
+            closed: false,
+        })
+    }
+
+    /// Where the device is, if a trusted proxy has said so.
+    pub(crate) fn client(&self) -> Option<SocketAddr> {
+        self.client.as_deref().copied()
+    }
+
+    /// Opens what came; nothing when its turn for a handshake has come. What is for the session is in `shared.plain` then, what is
+    /// to be written at once in `shared.replies`, also if it failed.
     pub(crate) fn open(
         &mut self,
         wire: &[u8],
@@ -66,46 +120,211 @@ impl Transport {
     ) -> Result<Opened, Ending> {
         shared.plain.clear();
         shared.replies.clear();
-        match &mut self.tls {
+        self.waits &= !wire.is_empty();
+        let header = if matches!(self.next, Next::Header(_)) { self.header(wire)? } else { None };
+        let wire = match (&header, &self.next) {
+            (Some(rest), _) => rest,
+            (None, Next::Header(_)) => return Ok(Opened::Done),
+            _ => wire,
+        };
+        if matches!(self.next, Next::Outer)
+            && let Some(first) = wire.first()
+        {
+            self.settle_outer(*first, shared);
+        }
+        let mut opened = match &mut self.tls {
             Some(tls) => tls.open(wire, shared, counters),
             None => {
                 shared.plain.extend_from_slice(wire);
                 Ok(Opened::Done)
             }
+        };
+        if matches!(self.next, Next::Inner)
+            && let Some(first) = shared.plain.first()
+        {
+            self.next = Next::Settled;
+            self.begin_websocket(*first);
         }
+        if let Some(websocket) = &mut self.websocket {
+            let mut answers = std::mem::take(&mut shared.answers);
+            let ended = websocket.open(&mut shared.plain, &shared.settings.websocket_path, &mut answers);
+            self.send_outer(&answers, shared);
+            Shared::keep(&mut shared.answers, answers);
+            opened = match ended {
+                Ok(true) => opened.map(|_| Opened::Ended),
+                Ok(false) => opened,
+                Err(ending) => opened.and(Err(ending)),
+            };
+        }
+        let waits = self.open_noise(shared)?;
+        Ok(if waits == Opened::Waits { Opened::Waits } else { opened? })
+    }
+
+    /// The preface has announced Noise: what comes is opened by it from now on, beginning with these bytes. Otherwise as
+    /// [`Transport::open`].
+    pub(crate) fn begin_noise(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<Opened, Ending> {
+        shared.plain.clear();
+        shared.replies.clear();
+        shared.plain.extend_from_slice(bytes);
+        self.noise = Some(Box::default());
+        self.open_noise(shared)
+    }
+
+    /// Whether it is to be put into the line of handshakes: it waits, and is not there yet.
+    pub(crate) fn lines_up(&mut self) -> bool {
+        !std::mem::replace(&mut self.waits, true)
     }
 
     /// Appends the sealed bytes of `plain` to `wire`. Before the handshake there is no way to say anything: it is dropped.
-    pub(crate) fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), Ending> {
-        match &mut self.tls {
-            Some(tls) => tls.seal(plain, wire),
-            None => {
-                wire.extend_from_slice(plain);
-                Ok(())
+    pub(crate) fn seal(
+        &mut self,
+        plain: &[u8],
+        wire: &mut Vec<u8>,
+        shared: &mut Shared,
+    ) -> Result<(), Ending> {
+        match &mut self.noise {
+            None => self.send_middle(plain, wire, shared),
+            Some(noise) => {
+                let mut records = std::mem::take(&mut shared.records);
+                noise.seal(plain, &mut records)?;
+                let sent = self.send_middle(&records, wire, shared);
+                Shared::keep(&mut shared.records, records);
+                sent
             }
         }
     }
 
     /// The layers have not said yet that nothing more comes.
     pub(crate) fn is_to_be_closed(&self) -> bool {
-        !self.closed
+        !self.closed && self.has_last_words()
+    }
+
+    /// Whether there is a layer that says that nothing more comes.
+    pub(crate) fn has_last_words(&self) -> bool {
+        self.tls.is_some() || self.websocket.is_some()
     }
 
     /// Appends what the layers say when nothing more comes.
-    pub(crate) fn close(&mut self, wire: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.closed, true)
-            && let Some(tls) = &mut self.tls
-        {
-            tls.close(wire);
+    pub(crate) fn close(&mut self, reason: CloseReason, wire: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let mut frame = Vec::new();
+        if let Some(websocket) = &mut self.websocket {
+            websocket.close(reason, &mut frame);
+        }
+        match &mut self.tls {
+            // If that fails, nothing more can be said.
+            Some(tls) => {
+                let _ = tls.seal(&frame, wire);
+                tls.close(wire);
+            }
+            None => wire.append(&mut frame),
         }
     }
 
     pub(crate) fn kind(&self) -> TransportKind {
-        match &self.tls {
-            Some(_) => TransportKind::Tls,
-            None => TransportKind::Tcp,
+        match (&self.noise, &self.websocket, &self.tls) {
+            (Some(_), ..) => TransportKind::Noise,
+            (None, Some(_), Some(_)) => TransportKind::WebSocketTls,
+            (None, Some(_), None) => TransportKind::WebSocket,
+            (None, None, Some(_)) => TransportKind::Tls,
+            (None, None, None) => TransportKind::Tcp,
         }
     }
+
+    /// Reads the header of a proxy. Once it is clear what comes: the bytes after it, or all that have come if there is none.
+    fn header(&mut self, wire: &[u8]) -> Result<Option<Vec<u8>>, Ending> {
+        let Next::Header(bytes) = &mut self.next else { return Ok(None) };
+        bytes.extend_from_slice(wire);
+        let Some(first) = bytes.first() else { return Ok(None) };
+        let used = if longline_proxy::may_begin(*first) {
+            let bad = |error| Ending::new(CloseReason::BadPreface, format!("{error}"));
+            let Some((header, used)) = longline_proxy::decode(bytes).map_err(bad)? else { return Ok(None) };
+            self.client = header.source().map(|client| Box::new(canonical(client)));
+            used
+        } else {
+            0
+        };
+        let rest = bytes.split_off(used);
+        self.next = Next::Outer;
+        Ok(Some(rest))
+    }
+
+    fn settle_outer(&mut self, first: u8, shared: &Shared) {
+        self.next = Next::Settled;
+        if first != TLS_HANDSHAKE {
+            self.begin_websocket(first);
+        } else if let Some(certificates) = &shared.settings.tls {
+            self.tls = certificates.begin();
+            self.next = Next::Inner;
+        }
+    }
+
+    fn begin_websocket(&mut self, first: u8) {
+        if longline_websocket::may_begin(first) {
+            self.websocket = Some(WebSocket::new());
+        }
+    }
+
+    fn open_noise(&mut self, shared: &mut Shared) -> Result<Opened, Ending> {
+        let (Some(noise), Some(key)) = (&mut self.noise, &shared.settings.noise) else {
+            return Ok(Opened::Done);
+        };
+        let mut answers = std::mem::take(&mut shared.answers);
+        let handshakes = &mut shared.handshakes;
+        let opened = noise.open(&mut shared.plain, key, handshakes, &mut answers);
+        let mut replies = std::mem::take(&mut shared.replies);
+        let sent = self.send_middle(&answers, &mut replies, shared);
+        shared.replies = replies;
+        Shared::keep(&mut shared.answers, answers);
+        let opened = opened?;
+        sent?;
+        Ok(opened)
+    }
+
+    /// Appends what is said inside WebSocket, if there is that.
+    fn send_middle(&mut self, bytes: &[u8], wire: &mut Vec<u8>, shared: &mut Shared) -> Result<(), Ending> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let Some(websocket) = &self.websocket else { return self.send_tls(bytes, wire) };
+        let Some(head) = websocket.head(bytes.len()) else { return Ok(()) };
+        if self.tls.is_none() {
+            wire.extend_from_slice(head.as_ref());
+            wire.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let mut frame = std::mem::take(&mut shared.frame);
+        frame.extend_from_slice(head.as_ref());
+        frame.extend_from_slice(bytes);
+        let sent = self.send_tls(&frame, wire);
+        Shared::keep(&mut shared.frame, frame);
+        sent
+    }
+
+    fn send_tls(&mut self, bytes: &[u8], wire: &mut Vec<u8>) -> Result<(), Ending> {
+        match &mut self.tls {
+            Some(tls) => tls.seal(bytes, wire),
+            None => {
+                wire.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// What WebSocket says by itself.
+    fn send_outer(&mut self, bytes: &[u8], shared: &mut Shared) {
+        if !bytes.is_empty() {
+            // If that fails, the next that is said does too, and ends the connection.
+            let _ = self.send_tls(bytes, &mut shared.replies);
+        }
+    }
+}
+
+/// An IPv4 address that was written as an IPv6 one is an IPv4 address.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// What ends a connection whose layers break their rules.

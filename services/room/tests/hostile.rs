@@ -34,7 +34,7 @@ fn quick() -> EngineConfig {
 fn bytes_that_are_not_the_protocol() {
     beside_a_bystander(quick(), |room| {
         let cases: [(&[u8], CloseReason); 10] = [
-            (b"GET / HTTP/1.1\r\n\r\n", CloseReason::BadPreface),
+            (b"POST / HTTP/1.1\r\n\r\n", CloseReason::BadPreface),
             (b"LX", CloseReason::BadPreface),
             (b"LL\x09\x00", CloseReason::UnsupportedVersion),
             (b"LL\x01\x01", CloseReason::UnsupportedVersion),

@@ -17,7 +17,16 @@ const NAME: usize = 64;
 pub(crate) struct Greeting {
     /// The connection is closed if there is no HELLO by then.
     pub(crate) deadline: u64,
-    preface_seen: bool,
+    step: Step,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Preface,
+    /// Nothing that can be read before Noise has opened it.
+    Noise,
+    Hello,
 }
 
 /// A valid HELLO.
@@ -68,12 +77,21 @@ pub(crate) struct WantedBind {
 
 impl Greeting {
     pub(crate) fn new(deadline: u64) -> Greeting {
-        Greeting { deadline, preface_seen: false }
+        Greeting { deadline, step: Step::Preface }
     }
 
     /// Whether its preface was read.
     pub(crate) fn has_begun(&self) -> bool {
-        self.preface_seen
+        self.step != Step::Preface
+    }
+
+    /// True once: the preface was that of Noise, and what follows is for that.
+    pub(crate) fn takes_noise(&mut self) -> bool {
+        let takes = self.step == Step::Noise;
+        if takes {
+            self.step = Step::Hello;
+        }
+        takes
     }
 
     /// Reads preface and HELLO from the start of `bytes`: how many were used, and the HELLO if it is whole. Whether a session may begin
@@ -85,12 +103,18 @@ impl Greeting {
         admit: impl FnOnce() -> Result<(), Ending>,
     ) -> Result<(usize, Option<Introduction>), Ending> {
         let mut used = 0;
-        if !self.preface_seen {
-            if decode_preface(bytes)?.is_none() {
+        if self.step == Step::Preface {
+            used = PREFACE_LEN;
+            if bytes.starts_with(&longline_noise::PREFACE) {
+                self.step = Step::Noise;
+            } else if decode_preface(bytes)?.is_some() {
+                self.step = Step::Hello;
+            } else {
                 return Ok((0, None));
             }
-            self.preface_seen = true;
-            used = PREFACE_LEN;
+        }
+        if self.step == Step::Noise {
+            return Ok((used, None));
         }
         let rest = &bytes[used..];
         if let Some(kind) = rest.first().and_then(|number| FrameType::from_number(*number))

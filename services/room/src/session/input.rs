@@ -32,6 +32,11 @@ impl Input {
         self.0.is_none()
     }
 
+    /// What is kept; nothing is then.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.0.take().map_or_else(Vec::new, |bytes| *bytes)
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0 = None;
     }

@@ -1,7 +1,15 @@
 //! How a connection uses its transport.
 
-use super::{Connection, Env, Now, Phase};
+use std::net::SocketAddr;
+
+use longline_types::CloseReason;
+use longline_wire::WireError;
+
+use super::{Connection, Ending, Env, Now, Phase};
 use crate::transport::{Opened, Shared, Transport, TransportKind};
+
+/// With this many unwritten bytes, layers answer nothing more by themselves.
+const MOST_UNREAD: usize = 64 * 1024;
 
 impl Connection {
     /// How the device is connected.
@@ -21,25 +29,60 @@ impl Connection {
         }
     }
 
-    /// Bytes came through the transport.
+    /// Where the device is, if a trusted proxy has said so.
+    pub(crate) fn client(&self) -> Option<SocketAddr> {
+        self.transport.as_ref()?.client()
+    }
+
+    /// It was accepted from a trusted proxy.
+    pub(crate) fn came_by_proxy(&mut self) {
+        self.transport = Some(Transport::behind_proxy());
+    }
+
+    /// Bytes came through the transport; none: its turn for a handshake has come.
     pub(super) fn open(&mut self, bytes: &[u8], now: Now, env: &mut Env) {
-        let Some(transport) = &mut self.transport else { return };
-        let result = transport.open(bytes, &mut env.transports, &env.counters);
-        if !env.transports.replies.is_empty() {
-            let replies = std::mem::take(&mut env.transports.replies);
+        if let Some(transport) = &mut self.transport {
+            let known = transport.client().is_some();
+            let opened = transport.open(bytes, &mut env.transports, &env.counters);
+            if !known {
+                env.transports.introduced = transport.client();
+            }
+            self.take_opened(opened, now, env);
+        }
+    }
+
+    /// The preface has announced Noise: what came after it is for that.
+    pub(super) fn begin_noise(&mut self, now: Now, env: &mut Env) {
+        if !env.transports.settings.speaks_noise() {
+            return self.end(&WireError::UnsupportedMode(longline_noise::PREFACE[3]).into(), now, env);
+        }
+        let bytes = self.input.take();
+        let transport = self.transport.get_or_insert_with(Transport::bare);
+        let opened = transport.begin_noise(&bytes, &mut env.transports);
+        self.take_opened(opened, now, env);
+    }
+
+    fn take_opened(&mut self, opened: Result<Opened, Ending>, now: Now, env: &mut Env) {
+        let shared = &mut env.transports;
+        let (plain, replies) = (std::mem::take(&mut shared.plain), std::mem::take(&mut shared.replies));
+        // Who sends and does not read gets no more answers.
+        if !replies.is_empty() && self.output.len() < MOST_UNREAD {
             self.output.add_sealed(&replies, &mut env.pool, now.ms);
             env.output_bytes += replies.len();
-            Shared::keep(&mut env.transports.replies, replies);
         }
-        if !env.transports.plain.is_empty() {
-            let plain = std::mem::take(&mut env.transports.plain);
+        if !plain.is_empty() {
             self.opened(&plain, now, env);
-            Shared::keep(&mut env.transports.plain, plain);
         }
-        match result {
+        Shared::keep(&mut env.transports.plain, plain);
+        Shared::keep(&mut env.transports.replies, replies);
+        match opened {
             Ok(Opened::Done) => {}
-            Ok(Opened::Waits) => env.transports.waiting.push_back(self.id),
-            Ok(Opened::Ended) => self.lost(now, env),
+            Ok(Opened::Waits) => {
+                if self.transport.as_mut().is_some_and(|transport| transport.lines_up()) {
+                    env.transports.waiting.push_back(self.id);
+                }
+            }
+            Ok(Opened::Ended) => self.end(&Ending::new(CloseReason::ClientGone, ""), now, env),
             Err(ending) => self.end(&ending, now, env),
         }
     }
@@ -47,15 +90,19 @@ impl Connection {
     /// Makes what is to be written ready for the wire. To be called before it is written.
     pub(crate) fn seal(&mut self, now: Now, env: &mut Env) {
         let Some(transport) = &mut self.transport else { return };
-        let leaving = matches!(self.phase, Phase::Leaving(_));
-        if !(self.output.has_unsealed() || leaving && transport.is_to_be_closed()) {
+        let leaving = match &self.phase {
+            Phase::Leaving(leaving) => Some(leaving.reason),
+            _ => None,
+        };
+        if !self.output.has_unsealed() && !(leaving.is_some() && transport.is_to_be_closed()) {
             return;
         }
         let before = self.output.len();
+        let shared = &mut env.transports;
         let sealed = self.output.seal(&mut env.pool, now.ms, |plain, wire| {
-            let sealed = transport.seal(plain, wire);
-            if leaving {
-                transport.close(wire);
+            let sealed = transport.seal(plain, wire, shared);
+            if let Some(reason) = leaving {
+                transport.close(reason, wire);
             }
             sealed
         });

@@ -4,6 +4,7 @@ mod inbound;
 mod leaving;
 mod sweeping;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -188,6 +189,36 @@ impl Core {
     pub(crate) fn deny(&mut self, index: u32, now: Now) {
         let ending = Ending::new(CloseReason::Denied, "this address may not connect here");
         self.connection_event(index, now, |connection, env| connection.end(&ending, now, env));
+    }
+
+    /// The connection's address, which was not known before, may not connect now.
+    pub(crate) fn turn_away(&mut self, index: u32, refusal: Refusal, wait_us: u64, now: Now) {
+        self.env.counters.refused(refusal);
+        if refusal == Refusal::Denied {
+            return self.deny(index, now);
+        }
+        let ending = Ending::refused(refusal, wait_us, now, &mut self.env);
+        self.connection_event(index, now, |connection, env| connection.end(&ending, now, env));
+    }
+
+    /// Where the device is, if a trusted proxy has said so.
+    pub(crate) fn client(&self, index: u32) -> Option<SocketAddr> {
+        self.connections.get(index)?.client()
+    }
+
+    /// Where the device is of which a proxy has just said so; once.
+    pub(crate) fn take_introduced(&mut self) -> Option<SocketAddr> {
+        self.env.transports.introduced.take()
+    }
+
+    /// The connection comes from a trusted proxy, and may begin with its header.
+    pub(crate) fn came_by_proxy(&mut self, index: u32, now: Now) {
+        self.connection_event(index, now, |connection, _| connection.came_by_proxy());
+    }
+
+    /// Whether a connection from this address may begin with a PROXY header.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.env.transports.settings.trusts(peer)
     }
 
     /// Bytes came.

@@ -221,6 +221,14 @@ impl Shard {
     }
 
     fn greet(&mut self, stream: mio::net::TcpStream, address: IpAddr, now: Now) {
+        if self.core.trusts(address) {
+            // Whom the limits are about, its header will say.
+            if let Some(index) = self.core.accepted(now) {
+                self.core.came_by_proxy(index, now);
+                self.watch(index, stream, now);
+            }
+            return;
+        }
         let gate = &mut self.wiring.gate;
         let index = match gate.knock(address, now.us()) {
             Ok(passed) => {
@@ -230,7 +238,20 @@ impl Shard {
             }
             Err((refusal, wait_us)) => self.core.refused(refusal, wait_us, now),
         };
-        let Some(index) = index else { return };
+        if let Some(index) = index {
+            self.watch(index, stream, now);
+        }
+    }
+
+    /// A proxy has said where a device is: that is judged as if it had connected from there.
+    fn let_in(&mut self, index: u32, client: IpAddr, now: Now) {
+        match self.wiring.gate.knock(client, now.us()) {
+            Ok(passed) => self.wiring.gate.enter(passed, Some(index), now.us()),
+            Err((refusal, wait_us)) => self.core.turn_away(index, refusal, wait_us, now),
+        }
+    }
+
+    fn watch(&mut self, index: u32, stream: mio::net::TcpStream, now: Now) {
         let registry = self.wiring.poll.registry();
         if let Err(error) = self.sockets.add(index, stream, Token(index as usize), registry) {
             tracing::warn!(%error, "cannot watch a connection");
@@ -247,8 +268,9 @@ impl Shard {
             self.core.limit(Arc::clone(gate.limits()));
         }
         for index in again {
-            if let Some(peer) = self.sockets.peer(index)
-                && !self.wiring.gate.judge(index, peer.ip())
+            let client = self.core.client(index).or_else(|| self.sockets.peer(index));
+            if let Some(client) = client
+                && !self.wiring.gate.judge(index, client.ip())
             {
                 self.core.deny(index, now);
             }
@@ -284,7 +306,12 @@ impl Shard {
         socket.is_ready = matches!(got, Got::Bytes(_));
         match got {
             Got::Bytes(0) | Got::Nothing => {}
-            Got::Bytes(count) | Got::Last(count) => self.core.received(index, &self.buffer[..count], now),
+            Got::Bytes(count) | Got::Last(count) => {
+                self.core.received(index, &self.buffer[..count], now);
+                if let Some(client) = self.core.take_introduced() {
+                    self.let_in(index, client.ip(), now);
+                }
+            }
             Got::End => self.core.lost(index, now),
             Got::Error => self.core.failed(index, now),
         }

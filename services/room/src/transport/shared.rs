@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longline_types::SessionId;
@@ -18,6 +19,14 @@ pub(crate) struct Shared {
     pub(crate) replies: Vec<u8>,
     /// Bytes that came before, and those that came now.
     pub(super) joined: Vec<u8>,
+    /// What a layer says by itself, for the layers below it.
+    pub(super) answers: Vec<u8>,
+    /// What Noise has sealed, for the layers below it.
+    pub(super) records: Vec<u8>,
+    /// A message of WebSocket, for TLS.
+    pub(super) frame: Vec<u8>,
+    /// Where the device of the connection that was opened last is, if that became known by it.
+    pub(crate) introduced: Option<SocketAddr>,
     /// Handshakes that may still begin in this turn.
     pub(crate) handshakes: u32,
     /// Connections whose handshake waits for its turn, the oldest first.

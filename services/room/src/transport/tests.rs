@@ -35,7 +35,7 @@ impl Side {
 
     fn seal(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut wire = Vec::new();
-        self.transport.as_mut().unwrap().seal(plain, &mut wire).unwrap();
+        self.transport.as_mut().unwrap().seal(plain, &mut wire, &mut self.shared).unwrap();
         wire
     }
 }
@@ -145,11 +145,11 @@ fn an_idle_connection_keeps_no_bytes_and_ends_with_a_last_word() {
     assert_eq!(transport.tls.as_ref().unwrap().kept_bytes(), 0);
     assert!(transport.is_to_be_closed());
     let mut wire = Vec::new();
-    transport.close(&mut wire);
+    transport.close(CloseReason::GoingAway, &mut wire);
     client.read_tls(&mut wire.as_slice()).unwrap();
     assert!(client.process_new_packets().unwrap().peer_has_closed());
     wire.clear();
-    transport.close(&mut wire);
+    transport.close(CloseReason::GoingAway, &mut wire);
     assert!(wire.is_empty(), "once");
     client.send_close_notify();
     let transport = side.transport.as_mut().unwrap();

@@ -3,7 +3,9 @@
 
 pub mod cluster;
 pub mod device;
+pub mod noise;
 pub mod tls;
+pub mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

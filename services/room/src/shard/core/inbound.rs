@@ -2,7 +2,7 @@
 
 use super::Core;
 use crate::link::{Answer, BindOutcome, Command, Delivered, Delivery, Inspection, Taken, ToCluster, ToShard};
-use crate::session::{Ended, Now};
+use crate::session::{Connection, Ended, Now};
 use crate::shard::sweep::Job;
 
 impl Core {
@@ -115,7 +115,9 @@ impl Core {
             Command::Inspect { address, route, reply } => {
                 let found = self.route_event(&route, now, |session, t| Ok(session.inspect(&address, t)));
                 let found = found.and_then(Result::ok).flatten();
-                let peer = peer(route.session.index());
+                let index = route.session.index();
+                let client = self.connections.get(index).and_then(Connection::client);
+                let peer = client.map_or_else(|| peer(index), |client| client.to_string());
                 let _ = reply.send(found.map(|inspection| Inspection { peer, ..inspection }));
             }
             Command::Walk(walk) => {
