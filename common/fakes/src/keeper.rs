@@ -76,6 +76,7 @@ pub fn node(number: u32, role: Role, rpc: String) -> Node {
         idc: "default".into(),
         rpc,
         public: vec![],
+        noise_key: String::new(),
         state: NodeState::Ready,
         load: Load::default(),
         registered_at_ms: 1,

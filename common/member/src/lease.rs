@@ -218,6 +218,7 @@ fn about(options: &Options) -> Result<RegisterRequest, JoinError> {
         idc: options.node.idc.clone(),
         rpc: options.node.advertised(options.rpc)?,
         public: options.public.clone(),
+        noise_key: options.noise_key.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: keeper::NodeState::Starting.into(),
         previous_incarnation: 0,

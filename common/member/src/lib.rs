@@ -39,6 +39,8 @@ pub struct Options {
     pub rpc: SocketAddr,
     /// host:port for devices (rooms) or for HTTP (centers, dispatchers), as others reach it.
     pub public: Vec<String>,
+    /// Rooms that speak Noise: their public key in base64; else empty.
+    pub noise_key: String,
 }
 
 /// Why a node cannot join. A keeper that does not answer is no reason: it is waited for.

@@ -69,7 +69,13 @@ impl Keeper {
 
     async fn join(&self) -> Member {
         let node = NodeConfig { keepers: vec![self.address.to_string()], ..NodeConfig::default() };
-        let options = Options { role: Role::Center, node, rpc: self.address, public: Vec::new() };
+        let options = Options {
+            role: Role::Center,
+            node,
+            rpc: self.address,
+            public: Vec::new(),
+            noise_key: String::new(),
+        };
         join(options, CancellationToken::new()).await.unwrap()
     }
 }

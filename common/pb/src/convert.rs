@@ -229,6 +229,7 @@ impl From<&t::Node> for keeper::Node {
             idc: n.idc.clone(),
             rpc: n.rpc.clone(),
             public: n.public.clone(),
+            noise_key: n.noise_key.clone(),
             state: keeper::NodeState::from(n.state).into(),
             load: Some(n.load.into()),
             registered_at_ms: n.registered_at_ms,
@@ -249,6 +250,7 @@ pub fn node(n: keeper::Node) -> Option<t::Node> {
         idc: n.idc,
         rpc: n.rpc,
         public: n.public,
+        noise_key: n.noise_key,
         registered_at_ms: n.registered_at_ms,
         version: n.version,
     })

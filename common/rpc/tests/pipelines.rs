@@ -109,6 +109,7 @@ fn node(number: u32, rpc: &str) -> Node {
         idc: String::new(),
         rpc: rpc.to_owned(),
         public: vec![],
+        noise_key: String::new(),
         state: NodeState::Ready,
         load: Load::default(),
         registered_at_ms: 0,

@@ -98,6 +98,8 @@ pub struct Node {
     pub rpc: String,
     /// host:port for devices (rooms) or for HTTP (centers, dispatchers).
     pub public: Vec<String>,
+    /// Rooms that speak Noise: their public key, in base64 as devices are told it; else empty.
+    pub noise_key: String,
     /// Whether it takes work.
     pub state: NodeState,
     /// As last reported; it changes without a new view number.

@@ -68,6 +68,7 @@ impl Bound {
             node: self.config.node.clone(),
             rpc: self.address,
             public: vec![self.public.clone()],
+            noise_key: String::new(),
         };
         let member = match longline_member::join(options, shutdown.clone()).await {
             Ok(member) => member,

@@ -78,7 +78,13 @@ impl Bound {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Bound { config, deps, listener, rpc } = self;
         deps.health.not_ready("waiting for a keeper");
-        let options = Options { role: Role::Coordinator, node: config.node.clone(), rpc, public: Vec::new() };
+        let options = Options {
+            role: Role::Coordinator,
+            node: config.node.clone(),
+            rpc,
+            public: Vec::new(),
+            noise_key: String::new(),
+        };
         let member = match join(options, shutdown.clone()).await {
             Ok(member) => member,
             Err(JoinError::Shutdown) => return Ok(()),

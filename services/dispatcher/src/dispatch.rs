@@ -1,5 +1,6 @@
 //! Answering one question, whichever way it came.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +20,8 @@ use crate::query::Query;
 pub(crate) struct Group {
     pub(crate) endpoints: Vec<String>,
     pub(crate) ttl_s: u32,
+    /// Public keys of those endpoints that speak Noise.
+    pub(crate) noise_keys: HashMap<String, String>,
 }
 
 /// Answers questions from the view and from what clients reported. Clones share all.
@@ -90,7 +93,9 @@ impl Dispatch {
         if endpoints.is_empty() {
             return Err(Error::unavailable("no room takes sessions now: ask again in a moment"));
         }
-        Ok(Group { endpoints: endpoints.into_iter().map(str::to_owned).collect(), ttl_s: self.shared.ttl_s })
+        let endpoints: Vec<String> = endpoints.into_iter().map(str::to_owned).collect();
+        let noise_keys = endpoints.iter().filter_map(|endpoint| noise_key(endpoint, &rooms)).collect();
+        Ok(Group { endpoints, ttl_s: self.shared.ttl_s, noise_keys })
     }
 
     /// Takes in what the client could not use; names that are no rooms of ours say nothing.
@@ -112,6 +117,12 @@ fn rooms(view: &View) -> Vec<&Node> {
     };
     let ready = in_state(NodeState::Ready);
     if ready.is_empty() { in_state(NodeState::Draining) } else { ready }
+}
+
+/// The endpoint with the key of its room, if that has one.
+fn noise_key(endpoint: &str, rooms: &[&Node]) -> Option<(String, String)> {
+    let room = rooms.iter().find(|room| room.public.iter().any(|public| public == endpoint))?;
+    (!room.noise_key.is_empty()).then(|| (endpoint.to_owned(), room.noise_key.clone()))
 }
 
 fn is_named(room: &Node, endpoints: &[String]) -> bool {

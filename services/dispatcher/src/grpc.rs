@@ -29,7 +29,7 @@ impl Dispatcher for Grpc {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
         let client = client(peer, request.metadata().as_ref(), self.0.trusted_proxies);
         let answer = self.0.dispatch.answer(client, Query::of_request(request.into_inner()));
-        let Group { endpoints, ttl_s } = answer.map_err(status)?;
-        Ok(Response::new(RouteReply { endpoints, ttl_s }))
+        let Group { endpoints, ttl_s, noise_keys } = answer.map_err(status)?;
+        Ok(Response::new(RouteReply { endpoints, ttl_s, noise_keys }))
     }
 }

@@ -1,5 +1,6 @@
 //! `GET /v1/route`, and a problem document for everything else.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, Query as Parameters, State};
@@ -29,6 +30,8 @@ pub(crate) struct Api {
 struct Route {
     endpoints: Vec<String>,
     ttl_s: u32,
+    #[serde(skip_serializing_if = "HashMap::is_empty")]
+    noise_keys: HashMap<String, String>,
 }
 
 /// An error, by RFC 9457.
@@ -62,8 +65,9 @@ async fn route(
     let client = client(peer.ip(), &headers, api.trusted_proxies);
     match api.dispatch.answer(client, Query::of_parameters(parameters.0)) {
         // An answer is for one client, and for its time only.
-        Ok(Group { endpoints, ttl_s }) => {
-            ([(header::CACHE_CONTROL, "no-store")], Json(Route { endpoints, ttl_s })).into_response()
+        Ok(Group { endpoints, ttl_s, noise_keys }) => {
+            let route = Route { endpoints, ttl_s, noise_keys };
+            ([(header::CACHE_CONTROL, "no-store")], Json(route)).into_response()
         }
         Err(error) => refuse(error),
     }

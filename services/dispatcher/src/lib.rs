@@ -71,8 +71,13 @@ impl Bound {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Bound { config, deps, listener, rpc, public } = self;
         deps.health.not_ready("waiting for a keeper");
-        let options =
-            Options { role: Role::Dispatcher, node: config.node.clone(), rpc, public: vec![public] };
+        let options = Options {
+            role: Role::Dispatcher,
+            node: config.node.clone(),
+            rpc,
+            public: vec![public],
+            noise_key: String::new(),
+        };
         let member = match join(options, shutdown.clone()).await {
             Ok(member) => member,
             Err(JoinError::Shutdown) => return Ok(()),

@@ -82,6 +82,20 @@ async fn a_client_gets_three_rooms_and_the_same_again() {
 }
 
 #[tokio::test]
+async fn keys_for_noise_come_with_the_rooms_that_have_one() {
+    let mut rooms = rooms(2);
+    rooms[1].noise_key = "the key of room 2".into();
+    let dispatcher = start(Config::default(), rooms).await;
+    let body: Value = dispatcher.get("/v1/route?product=7&user=alice").await.json().await.unwrap();
+    assert_eq!(body["endpoints"].as_array().unwrap().len(), 2);
+    assert_eq!(body["noise_keys"], serde_json::json!({ "room-2:9000": "the key of room 2" }));
+    let mut client = DispatcherClient::connect(dispatcher.base.clone()).await.unwrap();
+    let request = RouteRequest { product: 7, user: "alice".into(), ..Default::default() };
+    let reply = client.route(request).await.unwrap().into_inner();
+    assert_eq!(reply.noise_keys["room-2:9000"], "the key of room 2");
+}
+
+#[tokio::test]
 async fn grpc_says_the_same_on_the_same_port() {
     let dispatcher = start(Config::default(), rooms(5)).await;
     let mut client = DispatcherClient::connect(dispatcher.base.clone()).await.unwrap();

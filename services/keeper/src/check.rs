@@ -10,6 +10,8 @@ const NAME: usize = 128;
 const IDC: usize = 64;
 const VERSION: usize = 64;
 const ENDPOINT: usize = 256;
+/// 32 bytes in base64.
+const NOISE_KEY: usize = 44;
 const PUBLIC_ENDPOINTS: usize = 16;
 const KEY: usize = 256;
 const VALUE: usize = 1024 * 1024;
@@ -35,12 +37,14 @@ pub(crate) fn about(request: RegisterRequest) -> Result<About, Error> {
     for public in &request.public {
         endpoint("public", public)?;
     }
+    text("noise_key", &request.noise_key, NOISE_KEY)?;
     Ok(About {
         role,
         name: request.name,
         idc: request.idc,
         rpc: request.rpc,
         public: request.public,
+        noise_key: request.noise_key,
         version: request.version,
         state,
     })
@@ -127,6 +131,7 @@ mod tests {
             version: "0.1.0".into(),
             state: keeper::NodeState::Starting.into(),
             previous_incarnation: 0,
+            noise_key: "k".repeat(44),
         }
     }
 
@@ -138,7 +143,7 @@ mod tests {
     #[test]
     fn bad_registrations_are_refused() {
         type Change = fn(&mut RegisterRequest);
-        let bad: [(&str, Change); 15] = [
+        let bad: [(&str, Change); 16] = [
             ("no role", |r| r.role = 0),
             ("a keeper", |r| r.role = keeper::Role::Keeper.into()),
             ("an unknown role", |r| r.role = 99),
@@ -153,6 +158,7 @@ mod tests {
             ("port 0", |r| r.rpc = "host:0".into()),
             ("a url", |r| r.rpc = "http://host:80".into()),
             ("a bad public endpoint", |r| r.public.push("x".into())),
+            ("a long key", |r| r.noise_key.push('k')),
             ("many endpoints", |r| r.public = vec!["h:1".into(); 17]),
         ];
         for (what, change) in bad {

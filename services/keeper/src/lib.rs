@@ -104,6 +104,7 @@ fn about(config: &Config, address: SocketAddr) -> anyhow::Result<About> {
         idc: config.node.idc.clone(),
         rpc: config.node.advertised(address)?,
         public: Vec::new(),
+        noise_key: String::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: NodeState::Ready,
     })

@@ -169,6 +169,7 @@ mod tests {
             idc: "east".into(),
             rpc: "127.0.0.1:9".into(),
             public: vec!["a:1".into()],
+            noise_key: String::new(),
             state: NodeState::Ready,
             load: Load::default(),
             registered_at_ms: 17,

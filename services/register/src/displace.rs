@@ -188,6 +188,7 @@ mod tests {
             idc: String::new(),
             rpc: "127.0.0.1:1".into(),
             public: Vec::new(),
+            noise_key: String::new(),
             state: NodeState::Ready,
             load: Load::default(),
             registered_at_ms: 0,

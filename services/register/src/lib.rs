@@ -72,8 +72,13 @@ impl Bound {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Bound { config, deps, metrics, listener, address } = self;
         deps.health.not_ready("waiting for a keeper");
-        let options =
-            Options { role: Role::Register, node: config.node.clone(), rpc: address, public: Vec::new() };
+        let options = Options {
+            role: Role::Register,
+            node: config.node.clone(),
+            rpc: address,
+            public: Vec::new(),
+            noise_key: String::new(),
+        };
         let member = match join(options, shutdown.clone()).await {
             Ok(member) => member,
             Err(JoinError::Shutdown) => return Ok(()),

@@ -431,6 +431,7 @@ fn node(number: u32, incarnation: u64, role: Role) -> Node {
         idc: String::new(),
         rpc: String::new(),
         public: Vec::new(),
+        noise_key: String::new(),
         state: NodeState::Ready,
         load: Load::default(),
         registered_at_ms: 0,

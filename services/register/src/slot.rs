@@ -194,6 +194,7 @@ mod tests {
             idc: String::new(),
             rpc: String::new(),
             public: Vec::new(),
+            noise_key: String::new(),
             state: longline_types::NodeState::Ready,
             load: longline_types::Load::default(),
             registered_at_ms: 0,

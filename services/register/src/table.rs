@@ -232,6 +232,7 @@ mod tests {
             idc: String::new(),
             rpc: String::new(),
             public: Vec::new(),
+            noise_key: String::new(),
             state: NodeState::Ready,
             load: Load::default(),
             registered_at_ms: 0,

@@ -115,6 +115,7 @@ impl Bound {
             node: config.node.clone(),
             rpc: rpc_address,
             public: advertised(&config, &public)?,
+            noise_key: noise.as_ref().map(|key| key.public().to_string()).unwrap_or_default(),
         };
         let member = match longline_member::join(options, shutdown.clone()).await {
             Err(longline_member::JoinError::Shutdown) => return Ok(()),

@@ -96,7 +96,13 @@ impl Bound {
     async fn serve<S: Store>(self, store: S, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Bound { config, deps, listener, rpc } = self;
         deps.health.not_ready("waiting for a keeper");
-        let options = Options { role: Role::Saver, node: config.node.clone(), rpc, public: Vec::new() };
+        let options = Options {
+            role: Role::Saver,
+            node: config.node.clone(),
+            rpc,
+            public: Vec::new(),
+            noise_key: String::new(),
+        };
         let member = match join(options, shutdown.clone()).await {
             Ok(member) => member,
             Err(JoinError::Shutdown) => return Ok(()),

@@ -44,6 +44,7 @@ impl FakeSaver {
             idc: String::new(),
             rpc: listener.local_addr().unwrap().to_string(),
             public: vec![],
+            noise_key: String::new(),
             state: NodeState::Ready,
             load: Load::default(),
             registered_at_ms: 0,

@@ -16,6 +16,7 @@ pub(crate) struct About {
     pub(crate) idc: String,
     pub(crate) rpc: String,
     pub(crate) public: Vec<String>,
+    pub(crate) noise_key: String,
     pub(crate) version: String,
     pub(crate) state: NodeState,
 }
@@ -129,6 +130,7 @@ impl Cluster {
                 idc: about.idc,
                 rpc: about.rpc,
                 public: about.public,
+                noise_key: about.noise_key,
                 state: about.state,
                 load: Load::default(),
                 registered_at_ms: now_ms,
@@ -248,6 +250,7 @@ mod tests {
             idc: "default".into(),
             rpc: "127.0.0.1:1".into(),
             public: Vec::new(),
+            noise_key: String::new(),
             version: "1".into(),
             state: NodeState::Starting,
         }

@@ -126,6 +126,7 @@ fn about(role: Role) -> About {
         idc: "default".into(),
         rpc: "127.0.0.1:1".into(),
         public: Vec::new(),
+        noise_key: String::new(),
         version: String::new(),
         state: NodeState::Starting,
     }

@@ -52,7 +52,13 @@ impl Keeper {
 
     pub(crate) fn options(&self, role: Role) -> Options {
         let node = NodeConfig { keepers: vec![self.address.to_string()], ..NodeConfig::default() };
-        Options { role, node, rpc: SocketAddr::from(([127, 0, 0, 1], 9)), public: Vec::new() }
+        Options {
+            role,
+            node,
+            rpc: SocketAddr::from(([127, 0, 0, 1], 9)),
+            public: Vec::new(),
+            noise_key: String::new(),
+        }
     }
 }
 

@@ -122,7 +122,13 @@ impl FakeRoom {
         let service = RoomServer::from_arc(displacements.clone());
         let routes = tonic::service::Routes::new(service);
         tokio::spawn(longline_rpc::listen(listener, routes, CancellationToken::new(), SOON));
-        let options = Options { role: Role::Room, node: node_config(keeper), rpc, public: Vec::new() };
+        let options = Options {
+            role: Role::Room,
+            node: node_config(keeper),
+            rpc,
+            public: Vec::new(),
+            noise_key: String::new(),
+        };
         let member = join(options, CancellationToken::new()).await.unwrap();
         member.set_state(NodeState::Ready);
         let peers = Peers::new(member.view(), &Registry::new());

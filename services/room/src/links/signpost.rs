@@ -81,6 +81,7 @@ mod tests {
             idc: "east".into(),
             rpc: "127.0.0.1:1".into(),
             public: vec![format!("room-{number}:9000"), format!("room-{number}:443")],
+            noise_key: String::new(),
             state: NodeState::Ready,
             load: Load::default(),
             registered_at_ms: 0,
