@@ -33,6 +33,14 @@ impl Side {
         opened.map(|_| self.shared.replies.clone())
     }
 
+    /// The preface was that of Noise, and these bytes came with it.
+    fn begin_noise(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Ending> {
+        let transport = self.transport.get_or_insert_with(Transport::bare);
+        transport.begin_noise(bytes, &mut self.shared)?;
+        self.plain.extend_from_slice(&self.shared.plain);
+        Ok(self.shared.replies.clone())
+    }
+
     fn seal(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut wire = Vec::new();
         self.transport.as_mut().unwrap().seal(plain, &mut wire, &mut self.shared).unwrap();
@@ -78,6 +86,107 @@ proptest! {
         let wire = side.seal(&down);
         prop_assert!(wire.len() <= down.len() + 100 * (1 + down.len() / 16_000));
         prop_assert!(read(&mut client, &wire) == down);
+    }
+
+    #[test]
+    fn websocket_opens_the_same_however_its_bytes_are_split(
+        lengths in prop::collection::vec(1usize..300, 1..8),
+        messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 1..8),
+    ) {
+        let mut side = Side::new(&Transports::default());
+        let mut wire = Vec::new();
+        let key = longline_websocket::ClientKey::new([7; 16]);
+        longline_websocket::encode_request("room", longline_websocket::PATH, &key, &mut wire).unwrap();
+        for message in &messages {
+            longline_websocket::encode_ping(b"there?", Some([9; 4]), &mut wire);
+            longline_websocket::encode_data(message, Some([1, 2, 3, 4]), &mut wire);
+        }
+        let mut answers = Vec::new();
+        for piece in pieces(&wire, &lengths) {
+            answers.extend(side.take(piece).unwrap());
+        }
+        prop_assert!(side.plain == messages.concat());
+        let used = longline_websocket::decode_response(&answers, &key).unwrap().unwrap();
+        let (mut decoder, mut pongs) =
+            (longline_websocket::Decoder::new(longline_websocket::Side::Server), 0);
+        let payload = decoder.decode(&mut answers[used..], |_| pongs += 1).unwrap();
+        prop_assert_eq!(payload, 0);
+        prop_assert!((1..=messages.len()).contains(&pongs));
+        let mut down = side.seal(&messages.concat());
+        let payload = decoder.decode(&mut down, |_| ()).unwrap();
+        prop_assert!(down[..payload] == messages.concat());
+    }
+
+    #[test]
+    fn noise_opens_the_same_however_its_bytes_are_split(
+        lengths in prop::collection::vec(1usize..300, 1..8),
+        messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..3000), 1..8),
+        early in 0usize..=50,
+    ) {
+        let key = std::sync::Arc::new(longline_noise::StaticKey::generate().unwrap());
+        let mut side = Side::new(&Transports::default().with_noise(std::sync::Arc::clone(&key)));
+        let (mut initiator, message) = longline_noise::Initiator::new(&key.public()).unwrap();
+        let mut answers = side.begin_noise(&message[..early]).unwrap();
+        for piece in pieces(&message[early..], &lengths) {
+            answers.extend(side.take(piece).unwrap());
+        }
+        let mut session = initiator.finish(&answers).unwrap().unwrap();
+        let mut wire = Vec::new();
+        messages.iter().for_each(|message| session.seal(message, &mut wire).unwrap());
+        for piece in pieces(&wire, &lengths) {
+            prop_assert!(side.take(piece).unwrap().is_empty());
+        }
+        prop_assert!(side.plain == messages.concat());
+        let mut down = side.seal(&messages.concat());
+        let opened = session.open(&mut down).unwrap();
+        prop_assert_eq!(opened.used, down.len());
+        prop_assert!(down[..opened.payload] == messages.concat());
+    }
+
+    #[test]
+    fn a_header_of_a_proxy_is_read_the_same_however_it_is_split(
+        lengths in prop::collection::vec(1usize..40, 1..8),
+        text in any::<bool>(),
+    ) {
+        let addresses = longline_proxy::Addresses {
+            source: "192.0.2.7:4711".parse().unwrap(),
+            destination: "192.0.2.1:443".parse().unwrap(),
+        };
+        let mut wire = Vec::new();
+        if text {
+            longline_proxy::encode_v1(Some(addresses), &mut wire);
+        } else {
+            longline_proxy::encode_v2(Some(addresses), &mut wire);
+        }
+        wire.extend_from_slice(b"LL and more");
+        let mut side = Side::new(&Transports::default());
+        side.transport = Some(Transport::behind_proxy());
+        for piece in pieces(&wire, &lengths) {
+            side.take(piece).unwrap();
+        }
+        prop_assert_eq!(side.transport.as_ref().unwrap().client(), Some(addresses.source));
+        prop_assert!(side.plain == b"LL and more");
+    }
+
+    #[test]
+    fn garbage_behind_any_first_byte_never_panics(
+        first in prop::sample::select(b"GP\rL\x16".as_slice()),
+        garbage in prop::collection::vec(any::<u8>(), 0..1000),
+        lengths in prop::collection::vec(1usize..100, 1..4),
+        noise in any::<bool>(),
+    ) {
+        let key = std::sync::Arc::new(longline_noise::StaticKey::generate().unwrap());
+        let mut side = Side::new(&Authority::new().transports.with_noise(key));
+        side.transport = Some(Transport::behind_proxy());
+        if noise && side.begin_noise(&garbage).is_err() {
+            return Ok(());
+        }
+        for piece in pieces(&[&[first], garbage.as_slice()].concat(), &lengths) {
+            if side.take(piece).is_err() {
+                break;
+            }
+            let _ = side.seal(b"words");
+        }
     }
 
     #[test]

@@ -240,6 +240,34 @@ fn a_session_over_tls_takes_at_most_4_5_kib_and_10_in_its_handshake() {
     assert!(idle <= 4_608 && handshaking <= 10_240);
 }
 
+/// An idle session over Noise.
+fn noise_session(core: &mut Core, key: &longline_noise::StaticKey, number: u64) {
+    let index = core.accepted(NOW).unwrap();
+    let (mut initiator, message) = longline_noise::Initiator::new(&key.public()).unwrap();
+    core.env.transports.handshakes = 1;
+    core.received(index, &[&longline_noise::PREFACE, message.as_slice()].concat(), NOW);
+    let mut session = initiator.finish(&written(core, index)).unwrap().unwrap();
+    let mut records = Vec::new();
+    session.seal(&hello(number)[PREFACE.len()..], &mut records).unwrap();
+    core.received(index, &records, NOW);
+    bound_and_loaded(core);
+    assert!(session.open(&mut written(core, index)).unwrap().payload > 0, "WELCOME");
+}
+
+#[test]
+#[ignore = "measures the whole process, so it must run alone"]
+fn a_session_over_noise_takes_at_most_1_kib_in_all() {
+    const SESSIONS: u64 = 20_000;
+    let (mut core, key) = (core(), Arc::new(longline_noise::StaticKey::generate().unwrap()));
+    core.speak(Transports::default().with_noise(Arc::clone(&key)));
+    (0..2_000).for_each(|number| noise_session(&mut core, &key, number));
+    let before = resident();
+    (2_000..2_000 + SESSIONS).for_each(|number| noise_session(&mut core, &key, number));
+    let each = (resident() - before) / SESSIONS as usize;
+    println!("{each} bytes resident per idle session over Noise");
+    assert!(each <= 1024);
+}
+
 #[test]
 fn numbers_of_connections_follow_what_becomes_of_them() {
     let mut core = core();
