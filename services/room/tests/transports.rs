@@ -138,7 +138,12 @@ fn every_nesting_of_transports_is_served() {
         }
         device.ack(0, &[1, 2, 3]);
         device.assert_served();
-        assert_eq!(room.metric(&format!("longline_room_transport_sessions{{transport=\"{kind}\"}}")), 1);
+        assert_eq!(
+            room.metric(&format!(
+                "longline_room_connections_by_state{{state=\"open\",transport=\"{kind}\"}}"
+            )),
+            1
+        );
         let peer = peer(room, "alice");
         assert_eq!(peer == "192.0.2.7:1234", words.starts_with("proxy"), "{words}: {peer}");
         drop(device);
