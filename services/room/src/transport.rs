@@ -274,6 +274,10 @@ impl Transport {
         let mut answers = std::mem::take(&mut shared.answers);
         let handshakes = &mut shared.handshakes;
         let opened = noise.open(&mut shared.plain, key, handshakes, &mut answers);
+        if opened.is_err() {
+            // What could not be opened is not for the session.
+            shared.plain.clear();
+        }
         let mut replies = std::mem::take(&mut shared.replies);
         let sent = self.send_middle(&answers, &mut replies, shared);
         shared.replies = replies;

@@ -225,6 +225,27 @@ proptest! {
 }
 
 #[test]
+fn what_noise_cannot_open_never_reaches_the_session() {
+    let key = std::sync::Arc::new(longline_noise::StaticKey::generate().unwrap());
+    let settings = Transports::default().with_noise(std::sync::Arc::clone(&key));
+    let mut forged = vec![0, 48];
+    forged.extend_from_slice(&[7; 48]);
+    let mut side = Side::new(&settings);
+    assert_eq!(side.begin_noise(&forged).unwrap_err().reason, CloseReason::BadTransport);
+    assert!(side.shared.plain.is_empty());
+
+    let mut side = Side::new(&settings);
+    let (mut initiator, message) = longline_noise::Initiator::new(&key.public()).unwrap();
+    let answer = side.begin_noise(&message).unwrap();
+    let mut session = initiator.finish(&answer).unwrap().unwrap();
+    let mut record = Vec::new();
+    session.seal(b"a frame", &mut record).unwrap();
+    record[4] ^= 1;
+    assert_eq!(side.take(&record).unwrap_err().reason, CloseReason::BadTransport);
+    assert!(side.plain.is_empty() && side.shared.plain.is_empty());
+}
+
+#[test]
 fn a_handshake_waits_for_its_turn() {
     let authority = Authority::new();
     let (mut client, mut side) = (authority.client(), Side::new(&authority.transports));
