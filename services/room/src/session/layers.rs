@@ -94,7 +94,7 @@ impl Connection {
             Phase::Leaving(leaving) => Some(leaving.reason),
             _ => None,
         };
-        if !self.output.has_unsealed() && !(leaving.is_some() && transport.is_to_be_closed()) {
+        if !(self.output.has_unsealed() || leaving.is_some() && transport.is_to_be_closed()) {
             return;
         }
         let before = self.output.len();
