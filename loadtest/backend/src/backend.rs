@@ -71,8 +71,13 @@ impl Backend {
             keepers: vec![options.keeper.clone()],
             ..NodeConfig::default()
         };
-        let about =
-            longline_member::Options { role: Role::Saver, node, rpc: rpc.local_addr()?, public: Vec::new() };
+        let about = longline_member::Options {
+            role: Role::Saver,
+            node,
+            rpc: rpc.local_addr()?,
+            public: Vec::new(),
+            noise_key: String::new(),
+        };
         let member = match join(about, shutdown).await {
             Err(JoinError::Shutdown) => return Ok(None),
             joined => joined?,

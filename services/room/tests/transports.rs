@@ -1,4 +1,5 @@
 //! Devices that connect with WebSocket, Noise and through proxies, inside TLS and without, on one port.
+#![allow(clippy::unwrap_used)] // all of this is a test
 
 mod support;
 

@@ -187,6 +187,7 @@ mod tests {
             idc: "default".into(),
             rpc: format!("10.0.0.{number}:7704"),
             public: vec![format!("10.0.0.{number}:9000")],
+            noise_key: String::new(),
             state: NodeState::Ready,
             load: Load::default(),
             registered_at_ms: 0,
