@@ -70,7 +70,7 @@ impl Keeper for FakeKeeper {
                 idc: about.idc.clone(),
                 rpc: about.rpc.clone(),
                 public: about.public.clone(),
-                noise_key: about.noise_key,
+                noise_key: about.noise_key.clone(),
                 state: about.state().into(),
                 load: Default::default(),
                 registered_at_ms: now_ms(),
