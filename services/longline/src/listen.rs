@@ -156,7 +156,7 @@ fn human_line(payload: &[u8]) -> String {
 }
 
 /// Control characters are shown, not obeyed: a message does not repaint the terminal.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -193,7 +193,7 @@ fn stdin_lines() -> tokio::sync::mpsc::Receiver<String> {
 }
 
 /// Ctrl-C, or SIGTERM from whoever started this.
-async fn stop_signal() -> anyhow::Result<()> {
+pub(crate) async fn stop_signal() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("no handler for SIGTERM")?;
     tokio::select! {

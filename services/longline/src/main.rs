@@ -1,6 +1,7 @@
 //! Longline: the one binary. A subcommand per role, `standalone`, and the tools `listen`, `push` and `ctl`.
 
 mod alloc;
+mod api;
 mod cli;
 mod ctl;
 mod listen;

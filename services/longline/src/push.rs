@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
-use reqwest::{Response, StatusCode};
+use anyhow::{Context, bail};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api;
+
 /// How long the API may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest answer that is read, in bytes.
-const LONGEST: usize = 1024 * 1024;
 
 /// What is sent to whom, and through which API.
 #[derive(clap::Args)]
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     let response = call.send().await.with_context(|| format!("no answer from {url}"))?;
     let status = response.status();
-    let body = read(response).await?;
+    let body = api::read(response).await?;
     println!("{}", id_of(status, &body)?);
     Ok(())
 }
@@ -84,17 +84,6 @@ fn request(args: &Args) -> anyhow::Result<(&'static str, Value)> {
     Ok(("/v1/messages", body))
 }
 
-async fn read(mut response: Response) -> anyhow::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LONGEST {
-            bail!("the answer is longer than {LONGEST} bytes");
-        }
-    }
-    Ok(body)
-}
-
 /// What the API answers to a message or a broadcast that it accepted.
 #[derive(Deserialize)]
 struct Accepted {
@@ -106,46 +95,20 @@ struct Accepted {
 #[derive(Deserialize)]
 struct Sent {
     id: Option<String>,
-    error: Option<Problem>,
-}
-
-/// The part of a problem document that says something.
-#[derive(Deserialize)]
-struct Problem {
-    code: String,
-    #[serde(default)]
-    detail: String,
+    error: Option<api::Problem>,
 }
 
 /// The id of what was accepted, or what the API says is wrong.
 fn id_of(status: StatusCode, body: &[u8]) -> anyhow::Result<String> {
-    if !status.is_success() {
-        return Err(match serde_json::from_slice::<Problem>(body) {
-            Ok(problem) => refusal(&problem),
-            Err(_) => anyhow!("the API answered {status}: {}", beginning(body)),
-        });
-    }
+    api::check(status, body)?;
     let accepted: Accepted = serde_json::from_slice(body)
-        .with_context(|| format!("the answer is not one of this API: {}", beginning(body)))?;
+        .with_context(|| format!("the answer is not one of this API: {}", api::beginning(body)))?;
     let sent = accepted.messages.into_iter().next();
     match (accepted.id, sent) {
         (Some(id), _) | (None, Some(Sent { id: Some(id), .. })) => Ok(id),
-        (None, Some(Sent { error: Some(problem), .. })) => Err(refusal(&problem)),
-        _ => bail!("the answer has no id: {}", beginning(body)),
+        (None, Some(Sent { error: Some(problem), .. })) => Err(api::refusal(&problem)),
+        _ => bail!("the answer has no id: {}", api::beginning(body)),
     }
-}
-
-fn refusal(problem: &Problem) -> anyhow::Error {
-    if problem.detail.is_empty() {
-        anyhow!("{}", problem.code)
-    } else {
-        anyhow!("{} ({})", problem.detail, problem.code)
-    }
-}
-
-/// The first few words of an answer.
-fn beginning(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 #[cfg(test)]

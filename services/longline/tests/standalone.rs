@@ -126,3 +126,44 @@ async fn what_is_in_use_is_refused_in_words() {
     let said = third.output();
     assert!(said.contains(room) && said.contains("Address already in use"), "{said}");
 }
+
+#[tokio::test]
+async fn a_session_can_be_looked_at_while_it_lives() {
+    let scratch = Scratch::new().unwrap();
+    let data = scratch.path().join("data");
+    let process = Standalone::start(&scratch, &data).await;
+    let program = Path::new(env!("CARGO_BIN_EXE_longline"));
+    let log = scratch.folder("listen").unwrap().join("log");
+    let listen =
+        ["listen", "--user", "alice", "--room", process.value("room"), "--no-ack"].map(str::to_owned);
+    let mut device = Process::start(program, &listen, &log).unwrap();
+    let (api, key_file) = (process.value("API"), data.join("admin.key"));
+    let look = |words: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        command
+            .args(["ctl", "session", "alice", "--api", api, "--admin-key-file"])
+            .arg(&key_file)
+            .args(words);
+        let output = command.env_remove("LONGLINE_ADMIN_KEY").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let message = json!({ "to": { "user": "alice" }, "payload": "hello" });
+    let (status, sent) = process.ask(client().post(format!("{api}/v1/messages")).json(&message)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{sent}");
+    let id = sent["messages"][0]["id"].as_str().unwrap();
+    let seen = eventually_some(DEADLINE, "the message is in flight", async || {
+        let seen: Value = serde_json::from_str(&look(&["--json"])).unwrap();
+        (seen["session"]["in_flight"][0]["id"] == id).then_some(seen)
+    });
+    let seen = seen.await;
+    assert_eq!((&seen["presence"], &seen["session"]["state"]), (&json!("online"), &json!("open")), "{seen}");
+    assert_eq!(seen["session"]["transport"], "tcp");
+    assert!(seen["session"]["sdk"].as_str().unwrap().starts_with("rust/"), "{seen}");
+    let text = look(&[]);
+    assert!(text.starts_with("alice of product 1 is online; 1 messages wait\n"), "{text}");
+    assert!(text.contains(&format!("in flight    {id} for ")), "{text}");
+    device.stop(DEADLINE).await.unwrap();
+    let gone = async || look(&[]).starts_with("alice of product 1 is offline").then_some(());
+    eventually_some(DEADLINE, "alice is offline", gone).await;
+}

@@ -15,7 +15,7 @@ use longline_types::CloseReason;
 
 pub(crate) use export::Exporter;
 pub(crate) use histogram::Histogram;
-pub(crate) use population::{Labels, Population, Resident, State};
+pub(crate) use population::{Labels, Population, Resident, State, network_name};
 pub(crate) use sdks::Sdks;
 pub(crate) use survival::{Outcome, Survival};
 

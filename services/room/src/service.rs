@@ -210,5 +210,13 @@ fn inspected(i: Inspection) -> InspectReply {
             .map(|(id, written_at_ms)| InFlight { id: id.0, written_at_ms })
             .collect(),
         last_seen_ms: i.last_seen_ms,
+        transport: i.transport.to_owned(),
+        state: i.state.to_owned(),
+        network: i.network.to_owned(),
+        binds: i.binds,
+        stalled: i.stalled,
+        unconfirmed: i.unconfirmed,
+        unwritten_bytes: i.unwritten_bytes,
+        frames_left: i.frames_left,
     }
 }

@@ -102,11 +102,11 @@ impl From<ops::UserStatus> for UserStatus {
             presence: status.presence.name().to_owned(),
             room: session.room,
             room_endpoint: session.room_endpoint,
-            since_ms: session.since_ms,
+            since_ms: session.seen.connected_at_ms,
             waiting: status.waiting,
-            device: session.device,
-            platform: session.platform,
-            peer: session.peer,
+            device: session.seen.device,
+            platform: session.seen.platform,
+            peer: session.seen.peer,
         }
     }
 }

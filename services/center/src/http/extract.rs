@@ -90,7 +90,7 @@ impl FromRequestParts<Api> for Id {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Id, Failure> {
-        let text = path(parts, api).await?;
+        let text: String = path(parts, api).await?;
         canonical::<u64>(&text).map(|id| Id(MessageId(id))).ok_or_else(|| {
             Failure::new(
                 ErrorCode::InvalidArgument,
@@ -108,12 +108,7 @@ impl FromRequestParts<Api> for ProductNumber {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<ProductNumber, Failure> {
-        let text = path(parts, api).await?;
-        let number = canonical::<u32>(&text).filter(|id| *id > 0);
-        number.map(ProductNumber).ok_or_else(|| {
-            let message = format!("a product's id is a number from 1 to {}", u32::MAX);
-            Failure::new(ErrorCode::InvalidArgument, "invalid_id", message)
-        })
+        product_number(&path::<String>(parts, api).await?).map(ProductNumber)
     }
 }
 
@@ -244,8 +239,27 @@ fn single_header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a st
     text.map(Some).map_err(|_| Failure::invalid(format!("the header {name} is not UTF-8")))
 }
 
-async fn path(parts: &mut Parts, api: &Api) -> Result<String, Failure> {
-    let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, api).await;
+/// The product id and the user name in the path.
+pub(crate) struct ProductAndUser(pub(crate) u32, pub(crate) String);
+
+impl FromRequestParts<Api> for ProductAndUser {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<ProductAndUser, Failure> {
+        let (product, user) = path::<(String, String)>(parts, api).await?;
+        Ok(ProductAndUser(product_number(&product)?, user))
+    }
+}
+
+fn product_number(text: &str) -> Result<u32, Failure> {
+    canonical::<u32>(text).filter(|id| *id > 0).ok_or_else(|| {
+        let message = format!("a product's id is a number from 1 to {}", u32::MAX);
+        Failure::new(ErrorCode::InvalidArgument, "invalid_id", message)
+    })
+}
+
+async fn path<T: DeserializeOwned + Send>(parts: &mut Parts, api: &Api) -> Result<T, Failure> {
+    let path: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, api).await;
     path.map(|Path(text)| text)
         .map_err(|e| Failure::new(ErrorCode::InvalidArgument, "invalid_path", e.body_text()))
 }

@@ -9,6 +9,7 @@ mod openapi;
 mod payload;
 mod problem;
 mod products;
+mod sessions;
 mod users;
 
 use std::sync::Arc;
@@ -78,4 +79,5 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(products::rotate_webhook_secret))
         .routes(routes!(nodes::nodes))
         .routes(routes!(nodes::accounting))
+        .routes(routes!(sessions::read))
 }

@@ -84,6 +84,11 @@ pub(crate) async fn kick(
     Ok(Json(KickReply { kicked }))
 }
 
+/// Empty if the room does not say.
+fn time(at_ms: u64) -> Option<String> {
+    (at_ms > 0).then(|| rfc3339(at_ms))
+}
+
 impl From<ops::UserStatus> for UserStatus {
     fn from(status: ops::UserStatus) -> UserStatus {
         let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
@@ -93,10 +98,10 @@ impl From<ops::UserStatus> for UserStatus {
             presence: status.presence.name().to_owned(),
             room: session.map(|s| s.room),
             room_endpoint: session.and_then(|s| text(&s.room_endpoint)),
-            since: session.and_then(|s| (s.since_ms > 0).then(|| rfc3339(s.since_ms))),
-            device: session.and_then(|s| text(&s.device)),
-            platform: session.and_then(|s| text(&s.platform)),
-            peer: session.and_then(|s| text(&s.peer)),
+            since: session.and_then(|s| time(s.seen.connected_at_ms)),
+            device: session.and_then(|s| text(&s.seen.device)),
+            platform: session.and_then(|s| text(&s.seen.platform)),
+            peer: session.and_then(|s| text(&s.seen.peer)),
             waiting: status.waiting,
         }
     }

@@ -21,7 +21,7 @@ pub(crate) use broadcasts::{BroadcastStatus, NewBroadcast};
 pub(crate) use messages::{MessageStatus, Step};
 pub(crate) use products::{Changes, Field, RouteChange};
 pub(crate) use send::{Prepared, Send, Sent, Stored};
-pub(crate) use users::UserStatus;
+pub(crate) use users::{Session, UserStatus};
 
 use crate::Failure;
 use crate::config::{Config, millis};

@@ -1,9 +1,10 @@
 //! Where a user is, and ending a session.
 
 use longline_pb::coordinator::{KickRequest, coordinator_client::CoordinatorClient};
+use longline_pb::room::InspectReply;
 use longline_pb::saver::{ReadInboxRequest, saver_client::SaverClient};
 use longline_products::Product;
-use longline_types::{Address, Role, Route, TimeMs, User};
+use longline_types::{Address, ProductId, Role, Route, User};
 
 use super::Ops;
 use super::send::check_key;
@@ -33,7 +34,7 @@ impl Presence {
 }
 
 /// A user as seen now. A user who never connected is offline.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct UserStatus {
     pub(crate) user: User,
     pub(crate) presence: Presence,
@@ -43,16 +44,15 @@ pub(crate) struct UserStatus {
 }
 
 /// The session of a user who is online.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Session {
+    /// As the room names it.
+    pub(crate) id: u64,
     pub(crate) room: u32,
     /// host:port for devices; empty if the view does not say.
     pub(crate) room_endpoint: String,
-    pub(crate) since_ms: TimeMs,
-    pub(crate) device: String,
-    pub(crate) platform: String,
-    /// ip:port of the device.
-    pub(crate) peer: String,
+    /// What the room says of it.
+    pub(crate) seen: InspectReply,
 }
 
 /// Most bytes of what a kicked device is told.
@@ -61,7 +61,17 @@ const KICK_DETAIL: usize = 256;
 impl Ops {
     /// Presence, session and number of waiting messages.
     pub(crate) async fn user(&self, product: &Product, user: &str) -> Result<UserStatus, Failure> {
-        let address = Address { product: product.id, user: User::new(user)? };
+        self.user_of(product.id, user).await
+    }
+
+    /// The same for an operator, who may ask for a user of any product.
+    pub(crate) async fn user_of_any(&self, product: u32, user: &str) -> Result<UserStatus, Failure> {
+        self.read_product(product).await?;
+        self.user_of(ProductId(product), user).await
+    }
+
+    async fn user_of(&self, product: ProductId, user: &str) -> Result<UserStatus, Failure> {
+        let address = Address { product, user: User::new(user)? };
         let ((presence, session), waiting) = tokio::join!(self.presence(&address), self.waiting(&address));
         Ok(UserStatus { user: address.user, presence, session, waiting: waiting? })
     }
@@ -106,18 +116,16 @@ impl Ops {
     }
 
     async fn session(&self, address: &Address, route: Route) -> Result<Option<Session>, Failure> {
-        let reply = self.inspect(address, route).await?;
+        let seen = self.inspect(address, route).await?;
         let room_endpoint = || {
             let view = self.shared.peers.view();
             view.node(route.node).and_then(|room| room.public.first().cloned()).unwrap_or_default()
         };
-        Ok(reply.found.then(|| Session {
+        Ok(seen.found.then(|| Session {
+            id: route.session.0,
             room: route.node,
             room_endpoint: room_endpoint(),
-            since_ms: reply.connected_at_ms,
-            device: reply.device,
-            platform: reply.platform,
-            peer: reply.peer,
+            seen,
         }))
     }
 

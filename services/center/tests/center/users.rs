@@ -1,11 +1,12 @@
 //! Presence and kicks over HTTP.
 
-use longline_pb::room::InspectReply;
+use longline_pb::room::{InFlight, InspectReply};
 use longline_pb::saver::ReadInboxReply;
-use longline_types::NodeState;
-use serde_json::json;
+use longline_types::{NodeState, now_ms};
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use crate::support::Cluster;
+use crate::support::{Cluster, PRODUCT, answer};
 
 #[tokio::test]
 async fn a_user_who_never_connected_is_offline() {
@@ -84,4 +85,60 @@ async fn a_kick_goes_through_a_coordinator() {
     });
     let center = cluster.center_with(|config| config.ask_timeout_ms = 200).await;
     center.delete("/v1/users/alice/session").await.is_problem(503, "unavailable");
+}
+
+#[tokio::test]
+async fn an_operator_sees_a_session_of_any_product_live() {
+    let cluster = Cluster::start().await;
+    let center = cluster.center().await;
+    let path = |product: u32, user: &str| format!("/v1/admin/products/{product}/users/{user}/session");
+    let read = async |path: String| answer(center.admin(Method::GET, &path)).await;
+    let nobody = read(path(PRODUCT, "nobody")).await;
+    let expected = json!({ "product": PRODUCT, "user": "nobody", "presence": "offline", "waiting": 0 });
+    assert_eq!(nobody.body, expected);
+    let room = &cluster.rooms[1];
+    cluster.register.bind("a/b", room.route(0x2a));
+    let now = now_ms();
+    let session = InspectReply {
+        found: true,
+        connected_at_ms: 1_735_689_600_000,
+        last_seen_ms: now - 5_000,
+        peer: "192.0.2.1:5000".into(),
+        device: "phone".into(),
+        sdk: "rust/0.1.0".into(),
+        platform: "android 16".into(),
+        transport: "tls".into(),
+        state: "open".into(),
+        network: "4g".into(),
+        heartbeat_s: 240,
+        binds: 2,
+        window: 16,
+        stalled: true,
+        unwritten_bytes: 7,
+        frames_left: 500,
+        in_flight: vec![InFlight { id: 9, written_at_ms: now - 3_000 }],
+        ..InspectReply::default()
+    };
+    room.session("a/b", session);
+    let answer = read(path(PRODUCT, "a%2Fb")).await;
+    let mut shown = answer.body["session"].clone();
+    let aged = |value: &mut Value, least: u64| {
+        let age = value.take().as_u64().unwrap();
+        assert!((least..least + 30_000).contains(&age), "{age} ms");
+    };
+    aged(&mut shown["silent_ms"], 5_000);
+    aged(&mut shown["in_flight"][0]["age_ms"], 3_000);
+    shown["last_seen"].take();
+    let expected = json!({
+        "id": format!("{:016x}", room.route(0x2a).session.0), "room": 4, "room_endpoint": "room-4.example:9000",
+        "peer": "192.0.2.1:5000", "transport": "tls", "state": "open", "device": "phone", "sdk": "rust/0.1.0",
+        "platform": "android 16", "network": "4g", "connected_at": "2025-01-01T00:00:00.000Z", "heartbeat_s": 240,
+        "last_seen": null, "silent_ms": null, "binds": 2, "dirty": false, "loading": false, "stalled": true,
+        "window": 16, "in_flight": [{ "id": "9", "age_ms": null }], "unconfirmed": 0, "unwritten_bytes": 7,
+        "frames_left": 500
+    });
+    assert_eq!(shown, expected);
+    read(path(0, "a")).await.is_problem(400, "invalid_id");
+    read(path(404_404, "a")).await.is_problem(404, "not_found");
+    center.get(&path(PRODUCT, "a")).await.is_problem(401, "unauthenticated");
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod drain;
+mod session;
 
 /// What is asked.
 #[derive(clap::Subcommand)]
@@ -12,6 +13,8 @@ pub(crate) enum Command {
     Drain(drain::DrainArgs),
     /// Has a room that was drained take sessions again
     Undrain(drain::Args),
+    /// Shows one user's session, live
+    Session(session::Args),
 }
 
 /// Asks it, and prints the answer.
@@ -20,5 +23,6 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Config(args) => config::run(args).await,
         Command::Drain(args) => drain::drain(args).await,
         Command::Undrain(args) => drain::undrain(args).await,
+        Command::Session(args) => session::run(args).await,
     }
 }

@@ -126,6 +126,22 @@ pub struct Inspection {
     pub in_flight: Vec<(MessageId, TimeMs)>,
     /// When the last byte came.
     pub last_seen_ms: TimeMs,
+    /// How the device is connected: the label of metrics.
+    pub transport: &'static str,
+    /// Where the connection is on its way: the label of metrics.
+    pub state: &'static str,
+    /// Where the device says it is: the label of metrics.
+    pub network: &'static str,
+    /// Binds of the session, this one among them.
+    pub binds: u32,
+    /// Nothing is pushed since the device does not acknowledge.
+    pub stalled: bool,
+    /// Messages that the device has acknowledged and the saver has not confirmed.
+    pub unconfirmed: u32,
+    /// Bytes that the session's socket has not taken yet.
+    pub unwritten_bytes: u64,
+    /// Frames that the device may send at once.
+    pub frames_left: u32,
 }
 
 /// A set of slots, to be refilled.

@@ -21,7 +21,7 @@ impl State {
     pub(crate) const ALL: [State; 4] = [State::Greeting, State::Opening, State::Open, State::Leaving];
 
     /// Its value of the label `state`.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             State::Greeting => "greeting",
             State::Opening => "opening",
@@ -48,7 +48,7 @@ pub(super) const NETWORKS: [Network; 7] = [
 ];
 
 /// Its value of the label `network`.
-pub(super) fn network_name(network: Network) -> &'static str {
+pub(crate) fn network_name(network: Network) -> &'static str {
     match network {
         Network::Unspecified => "unspecified",
         Network::Wifi => "wifi",

@@ -17,6 +17,13 @@ impl FrameBudget {
         self.credit = (self.credit + 1).min(CREDIT);
     }
 
+    /// Frames that may come at once.
+    pub(crate) fn left(&self, now_ms: u64, per_second: u32, burst: u32) -> u32 {
+        let interval_us = 1_000_000 / u64::from(per_second.max(1));
+        let used = self.used_until_us.saturating_sub(now_ms * 1000).div_ceil(interval_us.max(1));
+        self.credit.saturating_add(burst.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX)))
+    }
+
     /// Takes the cost of a frame; false if there is not that much.
     pub(crate) fn take(&mut self, cost: u32, now_ms: u64, per_second: u32, burst: u32) -> bool {
         let from_credit = cost.min(self.credit);
@@ -43,7 +50,9 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         let mut budget = FrameBudget::default();
+        assert_eq!(budget.left(5_000, 10, 20), 20);
         assert_eq!(takes(&mut budget, 5_000), 20);
+        assert_eq!((budget.left(5_000, 10, 20), budget.left(5_500, 10, 20)), (0, 5));
         assert_eq!(takes(&mut budget, 6_000), 10);
         assert_eq!(takes(&mut budget, 600_000), 20);
     }

@@ -13,6 +13,7 @@ use super::greeting::{Introduction, Profile};
 use super::heartbeat::Wish;
 use super::turn::Turn;
 use crate::link::{BindId, Guide, Identity, Inspection, PresenceChange, ToCluster, Way};
+use crate::metrics::network_name;
 
 /// A device that is sent away goes at a random moment within this time: the room asks them one after the other, and this only
 /// parts those of one turn.
@@ -166,10 +167,21 @@ impl Session {
         });
     }
 
-    /// What is known of the address; none if it is not bound here. The peer is for the shard to fill in.
+    /// What is known of the address; none if it is not bound here. Peer, transport and state are for the shard to fill in.
     pub(crate) fn inspect(&mut self, address: &Address, t: &Turn<'_>) -> Option<Inspection> {
+        let config = &t.env.config;
+        let frames_left = self.budget.left(t.now.ms, config.frames_per_second, config.frame_burst);
+        let binds = self.binds.len() as u32;
         let bind = self.binds.by_address(address)?;
         Some(Inspection {
+            transport: "",
+            state: "",
+            network: network_name(self.wish.network),
+            binds,
+            stalled: bind.flight().is_some_and(Flight::is_stalled),
+            unconfirmed: bind.flight().map_or(0, Flight::unconfirmed) as u32,
+            unwritten_bytes: t.output.len() as u64,
+            frames_left,
             connected_at_ms: self.connected_at_ms,
             peer: String::new(),
             device: self.profile.device.to_string(),

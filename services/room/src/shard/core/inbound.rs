@@ -2,6 +2,7 @@
 
 use super::Core;
 use crate::link::{Answer, BindOutcome, Command, Delivered, Delivery, Inspection, Taken, ToCluster, ToShard};
+use crate::metrics::Resident;
 use crate::session::{Connection, Ended, Now};
 use crate::shard::sweep::Job;
 
@@ -118,7 +119,12 @@ impl Core {
                 let index = route.session.index();
                 let client = self.connections.get(index).and_then(Connection::client);
                 let peer = client.map_or_else(|| peer(index), |client| client.to_string());
-                let _ = reply.send(found.map(|inspection| Inspection { peer, ..inspection }));
+                let shown = found.zip(self.connections.get(index)).map(|(inspection, connection)| {
+                    let Resident { state, transport } = connection.resident();
+                    let (state, transport) = (state.name(), transport.name());
+                    Inspection { peer, state, transport, ..inspection }
+                });
+                let _ = reply.send(shown);
             }
             Command::Walk(walk) => {
                 self.env.broadcasts.begin(&walk);
