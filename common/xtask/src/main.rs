@@ -1,7 +1,8 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask lint`, `cargo xtask cluster`, `cargo xtask load`.
+//! The project's chores: `cargo xtask test`, `cargo xtask lint`, `cargo xtask cluster`, `cargo xtask load`, `cargo xtask fuzz`.
 
 mod cluster;
 mod command;
+mod fuzz;
 mod lint;
 mod load;
 mod test;
@@ -17,6 +18,8 @@ enum Chore {
     Lint,
     /// Builds the load tester and the program it starts, both optimised, and runs it.
     Load(load::Args),
+    /// Gives random inputs, made to reach ever more code, to what reads bytes from outside.
+    Fuzz(fuzz::Args),
     /// Starts a whole cluster on this machine as separate processes, until Ctrl-C.
     Cluster(cluster::Args),
 }
@@ -26,6 +29,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Test(args) => test::run(&args),
         Chore::Lint => lint::run(),
         Chore::Load(args) => load::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Cluster(args) => cluster::run(args),
     }
 }

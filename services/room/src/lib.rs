@@ -4,6 +4,9 @@ mod admission;
 mod config;
 mod drain;
 mod engine;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod link;
 mod links;
 mod list;

@@ -3,7 +3,7 @@
 //! A connection is greeted, then a session, then leaving; only a session has binds, so nothing can be pushed to a connection that
 //! has not said who it is. What a session shares with the others of its shard is [`Env`].
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod audit;
 mod bind;
 mod binds;

@@ -10,8 +10,8 @@ mod sockets;
 mod sweep;
 mod wheel;
 
-#[cfg(test)]
-mod simulation;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod simulation;
 
 pub(crate) use core::{Core, Totals};
 pub(crate) use paged::Paged;

@@ -44,7 +44,7 @@ impl Window {
     }
 
     /// How many are under way.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn under_way(&self) -> usize {
         self.under_way
     }

@@ -46,7 +46,7 @@ impl Input {
         self.0.as_ref().map_or(0, |bytes| bytes.capacity())
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |bytes| bytes.len())
     }

@@ -279,7 +279,7 @@ impl Core {
     }
 
     /// What is not written yet, sealed or not.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn output(&self, index: u32) -> Option<&Output> {
         self.connections.get(index).map(Connection::output)
     }
@@ -480,7 +480,7 @@ impl Core {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Core {
     pub(crate) fn env(&self) -> &Env {
         &self.env

@@ -2,6 +2,8 @@
 //! a cluster whose answers come late, in any order, or fail; time that jumps. After every event the invariants must hold, and
 //! when everything has calmed down, no message may be left.
 
+#![allow(clippy::unwrap_used)]
+
 mod cluster;
 mod device;
 mod world;
@@ -84,6 +86,10 @@ pub(super) enum Event {
     },
 }
 
+/// Most events of one input of the fuzzer.
+#[cfg(feature = "fuzzing")]
+const MOST_EVENTS: usize = 400;
+
 fn event() -> impl Strategy<Value = Event> {
     let device = 0..world::DEVICES;
     let user = || 0..world::USERS;
@@ -115,7 +121,39 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// What the fuzzer gives: the window, then four bytes for each event. An event is chosen by them as by a seed, so that inputs stay
+/// meaningful when events are added, cut out and put elsewhere.
+#[cfg(feature = "fuzzing")]
+pub fn session(data: &[u8]) {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+
+    let Some((window, rest)) = data.split_first() else { return };
+    let strategy = event();
+    let events = rest.chunks_exact(4).take(MOST_EVENTS).map(|bytes| {
+        let mut seed = [0; 32];
+        seed[..4].copy_from_slice(bytes);
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+        let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+        strategy.new_tree(&mut runner).unwrap().current()
+    });
+    live(events, 1 + u16::from(window % 5));
+}
+
+fn live(events: impl IntoIterator<Item = Event>, window: u16) {
+    let mut world = World::new(window);
+    for event in events {
+        world.happen(event);
+        world.check();
+    }
+    world.calm_down();
+    world.check_that_nothing_is_left();
+    world.everybody_leaves();
+    world.check_that_nothing_is_held();
+}
+
 /// Fewer cases than usual, for each is long; more by `PROPTEST_CASES`.
+#[cfg(test)]
 fn some_cases() -> ProptestConfig {
     let usual = ProptestConfig::default();
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 128 };
@@ -130,14 +168,6 @@ proptest! {
         events in proptest::collection::vec(event(), 1..400),
         window in 1u16..6,
     ) {
-        let mut world = World::new(window);
-        for event in events {
-            world.happen(event);
-            world.check();
-        }
-        world.calm_down();
-        world.check_that_nothing_is_left();
-        world.everybody_leaves();
-        world.check_that_nothing_is_held();
+        live(events, window);
     }
 }

@@ -1,0 +1,4 @@
+//! The target `websocket` in libFuzzer's hands.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| longline_fuzz::websocket(data));

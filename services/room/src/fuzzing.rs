@@ -1,0 +1,3 @@
+//! What the fuzzer drives: the shard's simulation.
+
+pub use crate::shard::simulation::session;
