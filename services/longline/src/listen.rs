@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use longline_sdk::{BindId, Client, Event, Events, Message};
+use longline_sdk::{BindId, Client, Event, Events, Message, Transport};
 use serde_json::{Value, json};
 
 /// Longest time that a line of standard input may take to be safe with the business.
@@ -24,9 +24,21 @@ pub(crate) struct Args {
     /// Ask the dispatcher at this URL for a room
     #[arg(long, value_name = "URL", conflicts_with = "room")]
     dispatcher: Option<String>,
-    /// Connect to this room
+    /// Connect to this room; tls://HOST:PORT and the like name the transport as well
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9000")]
     room: String,
+    /// What carries the frames to rooms that name none: tcp, tls, ws, wss or noise
+    #[arg(long, default_value_t = Transport::Tcp)]
+    transport: Transport,
+    /// Over TLS, trust the certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Over TLS, the name in the room's certificate; the room's host by default
+    #[arg(long, value_name = "NAME")]
+    tls_name: Option<String>,
+    /// Over Noise, the room's public key, in base64; by default the dispatcher's word
+    #[arg(long, value_name = "KEY")]
+    noise_key: Option<String>,
     /// The product's token for the user, if it wants one
     #[arg(long, env = "LONGLINE_TOKEN", hide_env_values = true, default_value = "")]
     token: String,
@@ -71,6 +83,16 @@ fn start(args: &Args) -> anyhow::Result<(Client, Events)> {
     };
     if let Some(path) = &args.state {
         builder = builder.state_file(path);
+    }
+    builder = builder.transport(args.transport);
+    if let Some(path) = &args.ca {
+        builder = builder.ca_file(path);
+    }
+    if let Some(name) = &args.tls_name {
+        builder = builder.tls_name(name);
+    }
+    if let Some(key) = &args.noise_key {
+        builder = builder.noise_key(key);
     }
     builder = if args.no_ack { builder.never_ack() } else { builder.auto_ack(false) };
     Ok(builder.start()?)
