@@ -1,11 +1,11 @@
 //! What sections ask of each other.
 
 use crate::error::{Fault, Place};
-use crate::{LocalAgents, Route, Scenario, Servers, StormKind};
+use crate::{LocalAgents, Route, Scenario, Servers, StormKind, Transport};
 
 /// Checks what no section can check alone; `place` says where a key was given.
 pub(crate) fn check(scenario: &Scenario, place: impl Fn(&str) -> Place) -> Result<(), Fault> {
-    let complaints = [agents, broadcast, storm, room, external, reference];
+    let complaints = [agents, broadcast, storm, room, external, transport, reference];
     match complaints.iter().find_map(|complaint| complaint(scenario)) {
         Some((path, reason)) => Err(Fault::new(place(path), reason)),
         None => Ok(()),
@@ -31,6 +31,25 @@ fn broadcast(scenario: &Scenario) -> Option<Complaint> {
         );
         ("broadcast.every_s", reason)
     })
+}
+
+fn transport(scenario: &Scenario) -> Option<Complaint> {
+    let devices = &scenario.devices;
+    let external = matches!(scenario.servers, Servers::External(_));
+    if external && devices.transport.is_tls() && devices.ca_file.is_none() {
+        let reason =
+            "devices.transport needs devices.ca_file: servers that run already have their own certificate";
+        return Some(("devices.transport", reason.to_owned()));
+    }
+    if external && devices.transport == Transport::Noise && devices.noise_key.is_none() {
+        let reason = "devices.transport needs devices.noise_key: servers that run already have their own key";
+        return Some(("devices.transport", reason.to_owned()));
+    }
+    if !external && (devices.ca_file.is_some() || devices.noise_key.is_some()) {
+        let key = if devices.ca_file.is_some() { "devices.ca_file" } else { "devices.noise_key" };
+        return Some((key, format!("{key} is for mode = \"external\" only: the run makes its own")));
+    }
+    None
 }
 
 fn storm(scenario: &Scenario) -> Option<Complaint> {

@@ -15,6 +15,18 @@ pub struct Devices {
     pub connects_per_second: f64,
     /// How they find their room.
     pub route: Route,
+    /// What carries their frames.
+    #[serde(default)]
+    pub transport: Transport,
+    /// File with the certificates that they trust, as PEM; none where the run makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// The name in the rooms' certificates.
+    #[serde(default = "localhost")]
+    pub tls_name: String,
+    /// The rooms' public key for Noise, in base64; none where the run makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_key: Option<String>,
     /// Whether they show a signed user token, which the product then asks for.
     pub tokens: bool,
     /// Their networks; the shares add up to 1.
@@ -29,6 +41,42 @@ pub enum Route {
     Dispatcher,
     /// They are spread evenly over all rooms, so that nothing is measured but rooms.
     Rooms,
+}
+
+/// What carries the frames of devices.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// TLS.
+    Tls,
+    /// WebSocket.
+    Ws,
+    /// WebSocket inside TLS.
+    Wss,
+    /// Noise.
+    Noise,
+}
+
+impl Transport {
+    const NAMES: [(&str, Transport); 5] = [
+        ("tcp", Transport::Tcp),
+        ("tls", Transport::Tls),
+        ("ws", Transport::Ws),
+        ("wss", Transport::Wss),
+        ("noise", Transport::Noise),
+    ];
+
+    /// Whether rooms need a certificate for it.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Wss)
+    }
+}
+
+fn localhost() -> String {
+    "localhost".to_owned()
 }
 
 /// A kind of network and the devices in it.
@@ -86,6 +134,10 @@ impl Devices {
             count: section.must("count", |given| given.whole(1..=MOST))?,
             connects_per_second: section.or("connects_per_second", 500.0, |given| given.number(0.0..=1e6))?,
             route: section.or("route", Route::Dispatcher, |given| given.choice(&ROUTES))?,
+            transport: section.or("transport", Transport::Tcp, |given| given.choice(&Transport::NAMES))?,
+            ca_file: section.maybe("ca_file", |given| given.text().map(str::to_owned))?,
+            tls_name: section.or("tls_name", localhost(), |given| given.text().map(str::to_owned))?,
+            noise_key: section.maybe("noise_key", |given| given.text().map(str::to_owned))?,
             tokens: section.or("tokens", false, |given| given.flag())?,
             networks: section.or("networks", default_networks(), networks)?,
         })

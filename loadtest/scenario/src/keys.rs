@@ -93,6 +93,20 @@ pub const KEYS: &[Key] = &[
         "`\"dispatcher\"`",
         "Ask a dispatcher for a room, or be spread evenly over all rooms",
     ),
+    key(
+        "devices.transport",
+        "`\"tcp\"`, `\"tls\"`, `\"ws\"`, `\"wss\"`, `\"noise\"`",
+        "`\"tcp\"`",
+        "What carries their frames; each connect is a whole handshake. Servers that are started get a certificate and a key",
+    ),
+    key(
+        "devices.ca_file",
+        "path",
+        "required for TLS",
+        "External: PEM file with the certificates that devices trust",
+    ),
+    key("devices.tls_name", "text", "`\"localhost\"`", "The name in the rooms' certificates"),
+    key("devices.noise_key", "base64", "required for Noise", "External: the rooms' public key"),
     key("devices.tokens", "true, false", "false", "Devices show signed user tokens"),
     key(
         "devices.networks",

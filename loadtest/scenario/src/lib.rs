@@ -23,7 +23,7 @@ mod unknown;
 mod verdict;
 
 pub use agents::{Agents, LocalAgents};
-pub use devices::{Devices, Network, NetworkKind, Route};
+pub use devices::{Devices, Network, NetworkKind, Route, Transport};
 pub use error::ScenarioError;
 pub use keys::{KEYS, Key, key_table};
 pub use phases::Phases;

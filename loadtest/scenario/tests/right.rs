@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longline_load_scenario::{
     Activity, Class, External, Hostile, LocalAgents, Machine, NetworkKind, Pace, Route, Scenario, Servers,
-    StormKind, Via,
+    StormKind, Transport, Via,
 };
 
 const SMALL: &str = "name = 'small'\n[devices]\ncount = 10\n[phases]\nmeasured_s = 1\n";
@@ -94,6 +94,12 @@ fn little_is_required_and_the_rest_has_defaults() {
     assert_eq!((scenario.agents.local, scenario.agents.threads), (LocalAgents::Auto, 1));
     assert_eq!((scenario.devices.connects_per_second, scenario.devices.route), (500.0, Route::Dispatcher));
     assert_eq!(scenario.devices.networks.len(), 1);
+    assert_eq!(
+        (scenario.devices.transport, scenario.devices.tls_name.as_str()),
+        (Transport::Tcp, "localhost")
+    );
+    let wss = parse(SMALL, &["devices.transport=wss", "devices.tls_name=push.example"]).devices;
+    assert_eq!((wss.transport, wss.tls_name.as_str()), (Transport::Wss, "push.example"));
     assert_eq!((scenario.phases.warm_up_s, scenario.phases.settle_s), (2.0, 30.0));
     assert_eq!((scenario.activities(), scenario.rounds()), (vec![], 1));
     let unicast = parse(&format!("{SMALL}[unicast]\nwindow = 64"), &[]).unicast.unwrap();

@@ -262,6 +262,18 @@ fn what_sections_ask_of_each_other() {
         ),
     ]);
     assert_eq!(
+        refusal(&format!("{GOOD}{external}"), &["devices.transport=tls"]),
+        "--set devices.transport=tls: devices.transport needs devices.ca_file: servers that run already have their own certificate"
+    );
+    assert_eq!(
+        refusal(&format!("{GOOD}{external}"), &["devices.transport=noise"]),
+        "--set devices.transport=noise: devices.transport needs devices.noise_key: servers that run already have their own key"
+    );
+    assert_eq!(
+        refusal(GOOD, &["devices.noise_key=AAAA"]),
+        "--set devices.noise_key=AAAA: devices.noise_key is for mode = \"external\" only: the run makes its own"
+    );
+    assert_eq!(
         with_external("[reference]"),
         "dir/s.toml:12: [reference] needs servers that are started for the run: beside external ones its ratios mean nothing"
     );

@@ -25,11 +25,14 @@ mod tally;
 #[cfg(test)]
 mod testing;
 mod time;
+mod transport;
 mod trouble;
 mod wheel;
 mod world;
+mod wrap;
 
 pub use acked::AckedUplinks;
 pub use counts::SwarmCounts;
 pub use options::{Churn, Hostile, Network, Options, Routes, Uplinks};
 pub use swarm::Swarm;
+pub use transport::{Transport, Transports};

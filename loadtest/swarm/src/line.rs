@@ -8,11 +8,14 @@ use longline_load_truth::Receipt;
 use mio::net::TcpStream;
 
 use crate::time::Ms;
+use crate::wrap::Wrap;
 
 /// Room for the start of a frame before what is read next: longer than any frame of a room.
 pub(crate) const HEAD: usize = 72 * 1024;
 /// The most that is read at once.
 pub(crate) const READ: usize = 256 * 1024;
+/// The most that a wrap keeps of a record that is not whole: Noise's longest with its length.
+const UNFINISHED: usize = 2 + 65_535;
 /// A device with so many bytes to send reads nothing until the room has taken them.
 const CLOGGED: usize = 64 * 1024;
 
@@ -21,6 +24,8 @@ const CLOGGED: usize = 64 * 1024;
 pub(crate) struct Line {
     stream: Option<TcpStream>,
     rest: Option<Box<Rest>>,
+    /// What lies between, unless it is plain TCP.
+    wrap: Option<Box<Wrap>>,
 }
 
 /// Bytes that wait.
@@ -59,14 +64,14 @@ pub(crate) enum Sent {
 }
 
 impl Line {
-    /// Takes a socket that is being connected.
-    pub(crate) fn open(&mut self, stream: TcpStream) {
-        *self = Line { stream: Some(stream), rest: None };
+    /// Takes a socket that is being connected, and what is to lie between it and the device.
+    pub(crate) fn open(&mut self, stream: TcpStream, wrap: Option<Box<Wrap>>) {
+        *self = Line { stream: Some(stream), rest: None, wrap };
     }
 
     /// Gives the socket away, and forgets what waited.
     pub(crate) fn close(&mut self) -> Option<TcpStream> {
-        self.rest = None;
+        (self.rest, self.wrap) = (None, None);
         self.stream.take()
     }
 
@@ -85,21 +90,38 @@ impl Line {
     }
 
     /// Reads once, at most `most` bytes, to behind [`HEAD`]; the start of a frame that waited is put before them.
-    pub(crate) fn read(&mut self, buffer: &mut [u8], most: usize) -> Got {
+    pub(crate) fn read(&mut self, buffer: &mut [u8], most: usize, now: Ms) -> Got {
         let Some(stream) = &mut self.stream else { return Got::Nothing };
-        let most = most.min(buffer.len() - HEAD);
+        let space = buffer.len() - HEAD;
+        // What a wrap kept of an unfinished record comes out with what is read.
+        let most = most.min(if self.wrap.is_some() { space - UNFINISHED } else { space });
         match stream.read(&mut buffer[HEAD..HEAD + most]) {
             Ok(0) => Got::End,
-            Ok(fresh) => {
-                let start = self.put_before(buffer);
-                Got::Bytes { bytes: start..HEAD + fresh, fresh, more: fresh == most }
-            }
+            Ok(fresh) => match self.unwrap(buffer, fresh, now) {
+                Ok(0) => Got::Bytes { bytes: HEAD..HEAD, fresh, more: fresh == most },
+                Ok(plain) => {
+                    let start = self.put_before(buffer);
+                    Got::Bytes { bytes: start..HEAD + plain, fresh, more: fresh == most }
+                }
+                Err(error) => Got::Failed(error),
+            },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 Got::Bytes { bytes: HEAD..HEAD, fresh: 0, more: true }
             }
             Err(error) => Got::Failed(error),
         }
+    }
+
+    /// Puts what these bytes carry in their place, and answers what the wrap has to answer.
+    fn unwrap(&mut self, buffer: &mut [u8], fresh: usize, now: Ms) -> io::Result<usize> {
+        let Some(wrap) = &mut self.wrap else { return Ok(fresh) };
+        let (mut plain, mut wire) = (Vec::new(), Vec::new());
+        wrap.open(&mut buffer[HEAD..HEAD + fresh], &mut plain, &mut wire)?;
+        let place = buffer[HEAD..].get_mut(..plain.len()).ok_or(io::ErrorKind::InvalidData)?;
+        place.copy_from_slice(&plain);
+        self.send_wire(&wire, &[], now)?;
+        Ok(plain.len())
     }
 
     fn put_before(&mut self, buffer: &mut [u8]) -> usize {
@@ -123,6 +145,13 @@ impl Line {
     /// # Errors
     /// If the connection is over.
     pub(crate) fn send(&mut self, bytes: &[u8], receipts: &[Receipt], now: Ms) -> io::Result<Sent> {
+        let Some(wrap) = &mut self.wrap else { return self.send_wire(bytes, receipts, now) };
+        let mut wire = Vec::new();
+        wrap.seal(bytes, &mut wire)?;
+        self.send_wire(&wire, receipts, now)
+    }
+
+    fn send_wire(&mut self, bytes: &[u8], receipts: &[Receipt], now: Ms) -> io::Result<Sent> {
         let waits = self.rest.as_ref().is_some_and(|rest| !rest.output.is_empty());
         let took = if waits { 0 } else { self.write(bytes)? };
         if took == bytes.len() {
@@ -226,14 +255,14 @@ mod tests {
         let near = Blocking::connect(listener.local_addr().unwrap()).unwrap();
         near.set_nonblocking(true).unwrap();
         let mut line = Line::default();
-        line.open(TcpStream::from_std(near));
+        line.open(TcpStream::from_std(near), None);
         (line, listener.accept().unwrap().0)
     }
 
     fn read(line: &mut Line, buffer: &mut [u8]) -> Range<usize> {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
-            match line.read(buffer, READ) {
+            match line.read(buffer, READ, 0) {
                 Got::Bytes { bytes, .. } => return bytes,
                 Got::Nothing => assert!(Instant::now() < end, "nothing came"),
                 other => panic!("{other:?}"),
@@ -282,7 +311,7 @@ mod tests {
     fn an_end_and_a_reset_are_told_apart() {
         let (mut buffer, end) = (vec![0; HEAD + READ], Instant::now() + Duration::from_secs(10));
         let mut last = |line: &mut Line| loop {
-            match line.read(&mut buffer, READ) {
+            match line.read(&mut buffer, READ, 0) {
                 Got::Nothing => assert!(Instant::now() < end, "nothing came"),
                 other => return other,
             }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use longline_load_truth::{Clock, Ledger};
 use longline_pb::client;
 
+use crate::Transports;
+
 /// Tells devices where to connect.
 pub trait Routes: Send + Sync {
     /// The room for this user; `attempt` counts the tries that were of no use since the last connection that worked. None while
@@ -32,6 +34,8 @@ pub struct Options {
     pub sources: Vec<IpAddr>,
     /// The networks the devices are on; empty: unspecified, without a wish for the heartbeat.
     pub networks: Vec<Network>,
+    /// Over what they connect.
+    pub transports: Transports,
     /// Shares of devices that misbehave.
     pub hostile: Hostile,
     /// Everything that is left to chance follows from it, as far as the network's timing lets it.

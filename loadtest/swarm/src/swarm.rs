@@ -30,11 +30,11 @@ impl Swarm {
     /// Starts the threads. No device connects until [`Swarm::connect`] says so.
     ///
     /// # Errors
-    /// If the kernel gives no epoll or no thread.
+    /// If the kernel gives no epoll or no thread, or what the transports need is of no use.
     pub fn start(mut options: Options) -> io::Result<Swarm> {
         options.threads = options.threads.clamp(1, options.users.len().max(1));
         let count = options.threads;
-        let world = Arc::new(World::new(options));
+        let world = Arc::new(World::new(options)?);
         let threads = (0..count).map(|number| Worker::start(number, &world)).collect::<io::Result<_>>()?;
         Ok(Swarm { world, threads })
     }

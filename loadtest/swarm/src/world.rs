@@ -1,5 +1,6 @@
 //! What all devices share, and what those of one thread share.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,9 +15,12 @@ use crate::counts::Tally;
 use crate::hostile::Manner;
 use crate::options::{Network, Options};
 use crate::time::{Ms, Now, START, Time};
+use crate::transport::{Links, Transport};
 
 /// Keeps the choice of networks apart from others that follow from the same seed.
 const SALT: u64 = 0x6e65_7477_6f72_6b73;
+/// The same for the choice of transports.
+const TRANSPORT_SALT: u64 = 0x7472_616e_7370_6f72;
 /// Tokens are good for a day, which no run outlasts by one connection.
 const TOKEN_MS: u64 = 24 * 3_600_000;
 /// Longest connect latency that is told apart: an hour, in microseconds.
@@ -25,15 +29,19 @@ const LONGEST: u64 = 3_600_000_000;
 /// What the devices of a swarm share.
 pub(crate) struct World {
     pub(crate) options: Options,
+    pub(crate) links: Links,
     pub(crate) time: Time,
     next_uplink: AtomicU64,
     acked: Mutex<AckedUplinks>,
 }
 
 impl World {
-    pub(crate) fn new(options: Options) -> World {
+    /// # Errors
+    /// If what the transports need is of no use.
+    pub(crate) fn new(options: Options) -> io::Result<World> {
         let time = Time::new(options.clock);
-        World { options, time, next_uplink: AtomicU64::new(1), acked: Mutex::default() }
+        let links = Links::new(&options.transports)?;
+        Ok(World { options, links, time, next_uplink: AtomicU64::new(1), acked: Mutex::default() })
     }
 
     /// The user's name.
@@ -50,14 +58,15 @@ impl World {
 
     /// The user's network: always the same for the same seed; none if there is no choice.
     pub(crate) fn network(&self, user: u32) -> Option<&Network> {
-        let networks = &self.options.networks;
-        let mut place =
-            fraction(self.options.seed ^ SALT, user.into()) * networks.iter().map(|n| n.share).sum::<f64>();
-        let found = networks.iter().find(|network| {
-            place -= network.share;
-            place < 0.0
-        });
-        found.or(networks.last())
+        let place = fraction(self.options.seed ^ SALT, user.into());
+        pick(&self.options.networks, |network| network.share, place)
+    }
+
+    /// Over what the user's device connects: always the same for the same seed.
+    pub(crate) fn transport(&self, user: u32) -> Transport {
+        let place = fraction(self.options.seed ^ TRANSPORT_SALT, user.into());
+        pick(&self.options.transports.shares, |(_, share)| *share, place)
+            .map_or(Transport::Tcp, |(kind, _)| *kind)
     }
 
     /// The sequence of this agent's next uplink.
@@ -79,6 +88,16 @@ impl World {
     pub(crate) fn acked_uplinks(&self) -> AckedUplinks {
         self.acked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// The item at this place, 0 to 1, when each takes as much of it as its share.
+fn pick<T>(items: &[T], share: impl Fn(&T) -> f64, place: f64) -> Option<&T> {
+    let mut place = place * items.iter().map(&share).sum::<f64>();
+    let found = items.iter().find(|item| {
+        place -= share(item);
+        place < 0.0
+    });
+    found.or(items.last())
 }
 
 /// What a thread tells others while it works.

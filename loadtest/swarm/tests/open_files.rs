@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use longline_load_swarm::{Hostile, Options, Routes, Swarm, SwarmCounts};
+use longline_load_swarm::{Hostile, Options, Routes, Swarm, SwarmCounts, Transports};
 use longline_load_truth::{Clock, Graces, Ledger, LedgerOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -56,6 +56,7 @@ fn swarm(room: SocketAddr) -> Swarm {
         token_key: None,
         sources: vec!["127.0.0.1".parse().unwrap()],
         networks: vec![],
+        transports: Transports::default(),
         hostile: Hostile::default(),
         seed: 1,
         ledger: Arc::new(ledger),

@@ -6,6 +6,7 @@ use longline_pb::client;
 use longline_wire::{PREFACE, encode};
 
 use super::{Device, State};
+use crate::Transport;
 use crate::hostile::Rubbish;
 use crate::time::Ms;
 use crate::world::Cx;
@@ -71,7 +72,10 @@ impl Device {
             ticket: self.moving.as_ref().map_or_else(Vec::new, |moving| moving.ticket.clone()),
             ..client::Hello::default()
         };
-        cx.out.extend_from_slice(&PREFACE);
+        // Noise has said its own before its handshake.
+        if cx.world.transport(self.user) != Transport::Noise {
+            cx.out.extend_from_slice(&PREFACE);
+        }
         encode(&hello, &mut cx.out).expect("prefix and token are far below the limit of HELLO");
     }
 

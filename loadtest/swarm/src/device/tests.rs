@@ -9,6 +9,7 @@ use longline_types::CloseReason;
 use longline_wire::{Body, FrameType, Limits, PREFACE, decode, encode, encode_empty, encode_push_message};
 
 use super::*;
+use crate::Transports;
 use crate::options::{Hostile, Network, Options, Routes};
 use crate::trouble::Trouble;
 use crate::world::{Shared, World};
@@ -40,6 +41,7 @@ impl Rig {
             token_key: None,
             sources: vec![],
             networks: vec![Network { kind: client::Network::Wifi, share: 1.0, heartbeat_s: (30, 60) }],
+            transports: Transports::default(),
             hostile: Hostile::default(),
             seed: 1,
             ledger: Arc::clone(&ledger),
@@ -47,7 +49,8 @@ impl Rig {
             run: 1,
             agent: 2,
             routes: Arc::new(Nowhere),
-        });
+        })
+        .expect("plain TCP needs nothing");
         let cx = Cx::new(Arc::new(world), Arc::new(Shared::new()), 1);
         Rig { device: Device::new(3, manner), cx, ledger }
     }

@@ -8,6 +8,7 @@ use crate::device::{Ending, Reading, Received, SLOW_BYTES};
 use crate::line::{Got, READ, Sent};
 use crate::time::{Ms, NEVER};
 use crate::trouble::Trouble;
+use crate::wrap::Wrap;
 
 /// Reads of one socket before the others have their turn.
 const READS: usize = 4;
@@ -32,14 +33,17 @@ impl Shard {
         let sources = &self.cx.world.options.sources;
         let source = sources.get(device.user as usize % sources.len().max(1)).copied();
         let slow = device.reading_when_bound(&self.cx) == Reading::Slowly;
-        let opened = connect(room, source, slow).and_then(|mut stream| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(index as usize), interest)?;
-            Ok(stream)
-        });
+        let world = &self.cx.world;
+        let wrap = Wrap::new(world.transport(device.user), &world.links);
+        let opened =
+            wrap.and_then(|wrap| Ok((connect(room, source, slow)?, wrap))).and_then(|(mut stream, wrap)| {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                self.poll.registry().register(&mut stream, Token(index as usize), interest)?;
+                Ok((stream, wrap))
+            });
         match opened {
-            Ok(stream) => {
-                self.lines[index as usize].open(stream);
+            Ok((stream, wrap)) => {
+                self.lines[index as usize].open(stream, wrap);
                 self.rearm(index);
             }
             Err(error) => self.end(index, Ending::Trouble(Trouble::of(&error))),
@@ -96,18 +100,19 @@ impl Shard {
     /// Whether there may be more to read; none if there was nothing, or there is no connection any more.
     fn read_once(&mut self, index: u32, most: usize) -> Option<bool> {
         self.cx.tick();
-        let (bytes, fresh, more) = match self.lines[index as usize].read(&mut self.buffer, most) {
-            Got::Bytes { bytes, fresh, more } => (bytes, fresh, more),
-            Got::Nothing => return None,
-            Got::End => {
-                self.end(index, Ending::Trouble(Trouble::HungUp));
-                return None;
-            }
-            Got::Failed(error) => {
-                self.end(index, Ending::Trouble(Trouble::of(&error)));
-                return None;
-            }
-        };
+        let (bytes, fresh, more) =
+            match self.lines[index as usize].read(&mut self.buffer, most, self.cx.now.ms) {
+                Got::Bytes { bytes, fresh, more } => (bytes, fresh, more),
+                Got::Nothing => return None,
+                Got::End => {
+                    self.end(index, Ending::Trouble(Trouble::HungUp));
+                    return None;
+                }
+                Got::Failed(error) => {
+                    self.end(index, Ending::Trouble(Trouble::of(&error)));
+                    return None;
+                }
+            };
         self.cx.tally().bytes_in.add(fresh as u64);
         let bytes = &self.buffer[bytes];
         let Received { used, ending } = self.devices[index as usize].received(bytes, &mut self.cx);

@@ -54,6 +54,7 @@ impl Rig {
             token_key: None,
             sources: vec![],
             networks: vec![],
+            transports: Default::default(),
             hostile: Default::default(),
             seed: 42,
             ledger: Arc::clone(&ledger),

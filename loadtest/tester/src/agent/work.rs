@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use longline_load_scenario::{self as scenario, Class, NetworkKind};
-use longline_load_swarm::{Churn, Hostile, Network, Options, Routes, Swarm, Uplinks};
+use longline_load_swarm::{Churn, Hostile, Network, Options, Routes, Swarm, Transport, Transports, Uplinks};
 use longline_load_target::UPLINK_ROUTE;
 use longline_load_traffic::{Pace, Progress, Traffic, Unicasts, Via, unicasts};
 use longline_load_truth::{Clock, Graces, Ledger, LedgerOptions, histogram_to_bytes};
+use longline_noise::PublicKey;
 use longline_pb::client;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -56,7 +57,7 @@ impl Work {
         }));
         let unrouted = Failures::default();
         let routes = routes(&assignment, &unrouted, &stop)?;
-        let swarm = Swarm::start(devices(&assignment, Arc::clone(&ledger), clock, routes))
+        let swarm = Swarm::start(devices(&assignment, Arc::clone(&ledger), clock, routes)?)
             .context("cannot start the devices")?;
         let stop_load = stop.child_token();
         let progress = Arc::default();
@@ -225,7 +226,12 @@ fn seed(assignment: &Assignment) -> u64 {
     u64::from(assignment.run) << 16 | u64::from(assignment.agent)
 }
 
-fn devices(assignment: &Assignment, ledger: Arc<Ledger>, clock: Clock, routes: Arc<dyn Routes>) -> Options {
+fn devices(
+    assignment: &Assignment,
+    ledger: Arc<Ledger>,
+    clock: Clock,
+    routes: Arc<dyn Routes>,
+) -> anyhow::Result<Options> {
     let scenario = &assignment.scenario;
     let hostile = scenario.hostile.unwrap_or_default();
     let (product, token_key) = match &assignment.side {
@@ -244,7 +250,7 @@ fn devices(assignment: &Assignment, ledger: Arc<Ledger>, clock: Clock, routes: A
         share: network.share,
         heartbeat_s: network.heartbeat_s,
     });
-    Options {
+    Ok(Options {
         threads: scenario.agents.threads,
         users: assignment.users.clone(),
         prefix: assignment.prefix.clone(),
@@ -252,6 +258,7 @@ fn devices(assignment: &Assignment, ledger: Arc<Ledger>, clock: Clock, routes: A
         token_key,
         sources: scenario.agents.source_addresses(),
         networks: networks.collect(),
+        transports: transports(assignment)?,
         hostile: Hostile {
             never_ack: hostile.never_ack,
             slow: hostile.slow,
@@ -265,7 +272,26 @@ fn devices(assignment: &Assignment, ledger: Arc<Ledger>, clock: Clock, routes: A
         run: assignment.run,
         agent: assignment.agent,
         routes,
-    }
+    })
+}
+
+/// The reference server speaks plain TCP.
+fn transports(assignment: &Assignment) -> anyhow::Result<Transports> {
+    let Side::System { trust, .. } = &assignment.side else { return Ok(Transports::default()) };
+    let transport = match assignment.scenario.devices.transport {
+        scenario::Transport::Tcp => Transport::Tcp,
+        scenario::Transport::Tls => Transport::Tls,
+        scenario::Transport::Ws => Transport::Ws,
+        scenario::Transport::Wss => Transport::Wss,
+        scenario::Transport::Noise => Transport::Noise,
+    };
+    let noise_key = trust.noise_key.as_deref().map(str::parse::<PublicKey>).transpose();
+    Ok(Transports {
+        shares: vec![(transport, 1.0)],
+        roots: trust.ca.clone().into_bytes(),
+        host: trust.host.clone(),
+        noise_key: noise_key.context("devices.noise_key")?.map(|key| *key.as_bytes()),
+    })
 }
 
 fn routes(

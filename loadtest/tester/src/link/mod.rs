@@ -84,6 +84,17 @@ pub(crate) struct Assignment {
     pub(crate) side: Side,
 }
 
+/// How devices know their rooms over encrypted transports.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+pub(crate) struct Trust {
+    /// Certificates, as PEM; empty without TLS.
+    pub(crate) ca: String,
+    /// The name in the rooms' certificates.
+    pub(crate) host: String,
+    /// The rooms' public key for Noise, in base64.
+    pub(crate) noise_key: Option<String>,
+}
+
 /// What the devices and messages of a leg go to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Side {
@@ -103,6 +114,8 @@ pub(crate) enum Side {
         token_key: Option<Vec<u8>>,
         /// host:port of the injection port that takes messages in place of centers, where a room is alone.
         injection: Option<String>,
+        /// What devices trust.
+        trust: Trust,
     },
     /// The reference server.
     Raw {

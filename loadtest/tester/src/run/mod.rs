@@ -6,6 +6,7 @@ mod findings;
 mod fleet;
 mod leg;
 mod record;
+mod secrets;
 mod series;
 mod sides;
 mod uplinks;
@@ -27,6 +28,7 @@ use findings::Findings;
 use fleet::{Fleet, Local};
 use leg::Course;
 use record::Record;
+use secrets::Secrets;
 use sides::UnderLoad;
 use uplinks::Business;
 
@@ -50,7 +52,9 @@ pub(crate) async fn run(args: cli::Run, stop: CancellationToken) -> anyhow::Resu
         other_cores: other_cores(&scenario).to_vec(),
     };
     display.note(&format!("{}: starting {}", scenario.name, servers(&scenario)));
-    let mut system = UnderLoad::system(&scenario.servers, options).await?;
+    let secrets = Secrets::new(&scenario.devices, &scenario.servers)?;
+    let mut system =
+        UnderLoad::system(&secrets.lay_under(&scenario.servers), secrets.trust.clone(), options).await?;
     let mut raw = match scenario.reference {
         Some(_) => Some(UnderLoad::raw(cores(&scenario)).await?),
         None => None,

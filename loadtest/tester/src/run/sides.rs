@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::agent::{first_line, start_self};
 use super::fleet::Fleet;
-use crate::link::Side;
+use crate::link::{Side, Trust};
 use crate::reference::LISTENING;
 
 /// Between two looks at the servers' own metrics.
@@ -35,13 +35,17 @@ pub(crate) struct UnderLoad {
 }
 
 enum UnderLoadServer {
-    System(Box<Running>),
+    System(Box<Running>, Trust),
     Raw { process: Process, devices: String, injection: String, _scratch: Scratch },
 }
 
 impl UnderLoad {
     /// Starts or finds the system.
-    pub(crate) async fn system(servers: &Servers, options: StartOptions) -> anyhow::Result<UnderLoad> {
+    pub(crate) async fn system(
+        servers: &Servers,
+        trust: Trust,
+        options: StartOptions,
+    ) -> anyhow::Result<UnderLoad> {
         let running = Running::start(servers, options).await?;
         let (tell, metrics) = watch::channel(Scrape::default());
         let (stop, mut scraper) = (CancellationToken::new(), running.scraper());
@@ -55,7 +59,7 @@ impl UnderLoad {
             };
             stop.run_until_cancelled(scrapes).await
         });
-        let server = UnderLoadServer::System(Box::new(running));
+        let server = UnderLoadServer::System(Box::new(running), trust);
         Ok(UnderLoad::new(server, metrics, scraping))
     }
 
@@ -89,11 +93,11 @@ impl UnderLoad {
 
     /// Where agents send devices and messages.
     pub(crate) fn side(&self, scenario: &Scenario) -> anyhow::Result<Side> {
-        let running = match &self.server {
+        let (running, trust) = match &self.server {
             UnderLoadServer::Raw { devices, injection, .. } => {
                 return Ok(Side::Raw { devices: devices.clone(), injection: injection.clone() });
             }
-            UnderLoadServer::System(running) => running,
+            UnderLoadServer::System(running, trust) => (running, trust),
         };
         let token_key = match (scenario.devices.tokens, running.token_key()) {
             (false, _) => None,
@@ -115,13 +119,14 @@ impl UnderLoad {
             key: running.key().to_owned(),
             token_key,
             injection: running.injection().map(str::to_owned),
+            trust: trust.clone(),
         })
     }
 
     /// How many addresses devices connect to, as far as that is known.
     pub(crate) fn rooms(&self) -> usize {
         match &self.server {
-            UnderLoadServer::System(running) => running.rooms().len(),
+            UnderLoadServer::System(running, _) => running.rooms().len(),
             UnderLoadServer::Raw { .. } => 1,
         }
     }
@@ -129,7 +134,7 @@ impl UnderLoad {
     /// What the server processes and the tester's own on this machine use now.
     pub(crate) fn processes(&mut self, fleet: &Fleet) -> Vec<ProcessSample> {
         let mut watched = match &mut self.server {
-            UnderLoadServer::System(running) => running.processes(),
+            UnderLoadServer::System(running, _) => running.processes(),
             UnderLoadServer::Raw { process, .. } => vec![raw(process)],
         };
         let own = |name: &str, pid: u32| Watched { role: TESTER.to_owned(), name: name.to_owned(), pid };
@@ -157,7 +162,7 @@ impl UnderLoad {
     /// Server processes that ended by themselves and of which it was not told yet.
     pub(crate) fn ended(&mut self) -> Vec<String> {
         let mut ended = match &mut self.server {
-            UnderLoadServer::System(running) => match running.ended() {
+            UnderLoadServer::System(running, _) => match running.ended() {
                 Ok(ended) => ended
                     .into_iter()
                     .map(|e| (e.name.clone(), format!("{} {}:\n{}", e.name, e.how, e.last_words)))
@@ -175,14 +180,14 @@ impl UnderLoad {
 
     /// Ends a room as `kill -9` does.
     pub(crate) fn kill_room(&mut self) -> anyhow::Result<()> {
-        let UnderLoadServer::System(running) = &mut self.server else { return Ok(()) };
+        let UnderLoadServer::System(running, _) = &mut self.server else { return Ok(()) };
         self.killed = Some(running.kill_room(None)?);
         Ok(())
     }
 
     /// Starts the room that was killed again.
     pub(crate) async fn restart_room(&mut self) -> anyhow::Result<()> {
-        let (UnderLoadServer::System(running), Some(name)) = (&mut self.server, self.killed.take()) else {
+        let (UnderLoadServer::System(running, _), Some(name)) = (&mut self.server, self.killed.take()) else {
             return Ok(());
         };
         running.restart_room(&name).await
@@ -200,7 +205,7 @@ impl UnderLoad {
             UnderLoadServer::Raw { process, .. } => {
                 vec![server(raw(process), Some(env!("CARGO_PKG_VERSION").to_owned()))]
             }
-            UnderLoadServer::System(running) => {
+            UnderLoadServer::System(running, _) => {
                 let versions = running.versions().clone();
                 let version = |role: &str| match role {
                     "redis" => versions.redis.clone(),
@@ -221,7 +226,7 @@ impl UnderLoad {
     /// Stops in order what was started.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         match self.server {
-            UnderLoadServer::System(running) => running.stop().await,
+            UnderLoadServer::System(running, _) => running.stop().await,
             UnderLoadServer::Raw { mut process, .. } => process.stop(Duration::from_secs(10)).await.map(drop),
         }
     }
