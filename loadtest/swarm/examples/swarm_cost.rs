@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use longline_load_raw::{Acks, Delivery, Injector};
-use longline_load_swarm::{Hostile, Options, Routes, Swarm, Swarm, TransportsCounts};
+use longline_load_swarm::{Hostile, Options, Routes, Swarm, SwarmCounts, Transports};
 use longline_load_truth::{Clock, Graces, Ledger, LedgerOptions, Plan};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
