@@ -68,7 +68,7 @@ async fn rubbish_ends_with_its_numbered_reason_and_nobody_else_feels_it() {
     let alice = Device::bound(&cluster.rooms(), cluster.product, "alice").await.unwrap();
     let with_preface = |bytes: &[u8]| [&PREFACE[..], bytes].concat();
     let before_hello: [(&str, Vec<u8>, CloseReason); 7] = [
-        ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec(), CloseReason::BadPreface),
+        ("another protocol", b"SSH-2.0-client\r\n".to_vec(), CloseReason::BadPreface),
         ("another version", b"LL\x09\x00".to_vec(), CloseReason::UnsupportedVersion),
         ("a frame type that does not exist", with_preface(&[200, 0]), CloseReason::UnknownFrame),
         ("a first frame that is no HELLO", with_preface(&[10, 0]), CloseReason::UnexpectedFrame),
