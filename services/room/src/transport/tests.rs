@@ -68,6 +68,8 @@ proptest! {
         up in prop::collection::vec(any::<u8>(), 1..40_000),
         down in prop::collection::vec(any::<u8>(), 1..40_000),
     ) {
+        // A first byte of its own: that of a WebSocket's request would begin one.
+        let up = [&b"L"[..], &up[..]].concat();
         let authority = Authority::new();
         let (mut client, mut side) = (authority.client(), Side::new(&authority.transports));
         while client.is_handshaking() {
