@@ -43,7 +43,14 @@ impl Everything {
         shape.room.proxy.trusted = vec!["127.0.0.0/8".parse().unwrap()];
         let cluster = Cluster::shaped(shape).await.unwrap();
         let url = format!("{}/v1/route?product={}&user=alice", cluster.dispatcher(), cluster.product);
-        let route: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let route = tokio::sync::OnceCell::<Value>::new();
+        // The dispatcher may hear of the room after the room has its place.
+        eventually(SOON, "the dispatcher names the room", async || {
+            let answer: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+            answer["endpoints"].is_array() && route.set(answer).is_ok()
+        })
+        .await;
+        let route = route.into_inner().unwrap();
         let endpoint = route["endpoints"][0].as_str().unwrap();
         let key = route["noise_keys"][endpoint].as_str().unwrap().parse().unwrap();
         Everything { room: endpoint.parse().unwrap(), cluster, authority, key }
