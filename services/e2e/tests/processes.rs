@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use longline_e2e::{Api, Device, SOON};
 use longline_procs::{Cluster, Options, Profile, binary};
-use longline_sdk::{Client, MessageId};
+use longline_sdk::Client;
 use longline_testkit::{Restart, eventually};
 use longline_types::Role;
-use support::Traffic;
+use support::{Traffic, check};
 
 /// Users who receive; one more is offline all the time and comes at the end.
 const USERS: usize = 12;
@@ -40,25 +40,6 @@ async fn devices(cluster: &mut Cluster) -> Vec<(String, Device)> {
         devices.push((user, device));
     }
     devices
-}
-
-/// Nothing lost, nothing foreign, nothing twice (the SDK drops what comes again), and nothing left in the store.
-async fn check(cluster: &Cluster, devices: &[(String, Device)], accepted: &[(String, MessageId)]) {
-    for (user, device) in devices {
-        let ids: Vec<MessageId> = accepted.iter().filter(|(u, _)| u == user).map(|(_, id)| *id).collect();
-        device.until_has(&ids).await.unwrap();
-        let received = device.received();
-        assert!(received.messages.iter().all(|m| ids.contains(&m.id)), "{user} got a foreign message");
-        assert_eq!(received.messages.len(), ids.len(), "{user} got a message twice");
-        assert!(received.closed.is_none(), "{user}: {:?}", received.closed);
-    }
-    let api = Api::new(cluster.api().remove(0), cluster.product().key.clone());
-    for (user, _) in devices {
-        eventually(SOON, &format!("{user} has acknowledged all"), async || {
-            api.waiting(user).await.is_ok_and(|waiting| waiting == 0)
-        })
-        .await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

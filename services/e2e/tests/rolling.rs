@@ -6,12 +6,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use longline_e2e::{Api, Device, SOON};
+use longline_e2e::{Device, SOON};
 use longline_procs::{Cluster, Options, Profile, binary};
-use longline_sdk::{Client, MessageId};
+use longline_sdk::Client;
 use longline_testkit::eventually;
 use longline_types::Role;
-use support::Traffic;
+use support::{Traffic, check};
 
 const ROOMS: usize = 3;
 const USERS: usize = 150;
@@ -157,23 +157,4 @@ async fn an_operator_empties_a_room_and_calls_it_off() {
     assert!(!ok && said.contains("nobody has said"), "{said}");
     Device::bound(&[own], cluster.product().id, "back again").await.unwrap();
     cluster.stop().await.unwrap();
-}
-
-/// Nothing lost, nothing foreign, nothing twice, and nothing left in the store.
-async fn check(cluster: &Cluster, devices: &[(String, Device)], accepted: &[(String, MessageId)]) {
-    for (user, device) in devices {
-        let ids: Vec<MessageId> = accepted.iter().filter(|(u, _)| u == user).map(|(_, id)| *id).collect();
-        device.until_has(&ids).await.unwrap();
-        let received = device.received();
-        assert!(received.messages.iter().all(|m| ids.contains(&m.id)), "{user} got a foreign message");
-        assert_eq!(received.messages.len(), ids.len(), "{user} got a message twice");
-        assert!(received.closed.is_none(), "{user}: {:?}", received.closed);
-    }
-    let api = Api::new(cluster.api().remove(0), cluster.product().key.clone());
-    for (user, _) in devices {
-        eventually(SOON, &format!("{user} has acknowledged all"), async || {
-            api.waiting(user).await.is_ok_and(|waiting| waiting == 0)
-        })
-        .await;
-    }
 }

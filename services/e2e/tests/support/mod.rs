@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use longline_e2e::Api;
+use longline_e2e::{Api, Device, SOON};
 use longline_procs::Cluster;
+use longline_testkit::eventually;
 use longline_types::MessageId;
 use serde_json::json;
 
@@ -58,4 +59,23 @@ async fn send(api: Api, sender: usize, users: usize, stop: Arc<AtomicBool>) -> V
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     accepted
+}
+
+/// Nothing lost, nothing foreign, nothing twice (the SDK drops what comes again), and nothing left in the store.
+pub async fn check(cluster: &Cluster, devices: &[(String, Device)], accepted: &[(String, MessageId)]) {
+    for (user, device) in devices {
+        let ids: Vec<MessageId> = accepted.iter().filter(|(u, _)| u == user).map(|(_, id)| *id).collect();
+        device.until_has(&ids).await.unwrap();
+        let received = device.received();
+        assert!(received.messages.iter().all(|m| ids.contains(&m.id)), "{user} got a foreign message");
+        assert_eq!(received.messages.len(), ids.len(), "{user} got a message twice");
+        assert!(received.closed.is_none(), "{user}: {:?}", received.closed);
+    }
+    let api = Api::new(cluster.api().remove(0), cluster.product().key.clone());
+    for (user, _) in devices {
+        eventually(SOON, &format!("{user} has acknowledged all"), async || {
+            api.waiting(user).await.is_ok_and(|waiting| waiting == 0)
+        })
+        .await;
+    }
 }
