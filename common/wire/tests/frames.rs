@@ -31,6 +31,8 @@ fn the_bytes_of_every_frame_are_fixed() {
     DIRECTIVE reconnect: 0c 1a 0a 18 0a 0d 31 30 2e 30 2e 30 2e 32 3a 39 30 30 30 10 b0 ea 01 1a 03 01 02 03
     DIRECTIVE heartbeat: 0c 02 10 3c
     CLOSE: 0d 16 08 e8 07 12 0e 74 68 65 20 72 6f 6f 6d 20 73 74 6f 70 73 18 88 27
+    HELLO resume: 01 22 0a 03 64 2d 31 10 08 32 09 10 01 1a 05 61 6c 69 63 65 4a 02 0a 0b 52 0a 12 08 2a 00 00 00 00 00 00 00
+    WELCOME resumed: 02 1f 09 2a 00 00 00 01 00 00 00 12 02 0c 0d 18 f0 01 20 01 28 80 d8 c1 a2 8c 34 32 04 10 01 18 20
     ");
 }
 

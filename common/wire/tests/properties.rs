@@ -33,10 +33,14 @@ fn bind() -> impl Strategy<Value = client::Bind> {
     )
 }
 
+fn acks() -> impl Strategy<Value = client::Ack> {
+    (0..16_u32, vec(any::<u64>(), 0..300)).prop_map(|(index, ids)| client::Ack { index, ids })
+}
+
 fn sent() -> impl Strategy<Value = Sent> {
     prop_oneof![
-        (".{0,32}", any::<u64>(), vec(bind(), 0..4), vec(any::<u8>(), 0..64), vec(any::<u64>(), 0..32))
-            .prop_map(|(device, connection_counter, binds, resume_token, have)| {
+        (".{0,32}", any::<u64>(), vec(bind(), 0..4), vec(any::<u8>(), 0..64), vec(acks(), 0..4)).prop_map(
+            |(device, connection_counter, binds, resume_token, have)| {
                 Sent::Hello(client::Hello {
                     device,
                     connection_counter,
@@ -45,10 +49,11 @@ fn sent() -> impl Strategy<Value = Sent> {
                     have,
                     ..client::Hello::default()
                 })
-            }),
+            }
+        ),
         bind().prop_map(Sent::Bind),
         any::<u32>().prop_map(|index| Sent::Unbind(client::Unbind { index })),
-        (0..16_u32, vec(any::<u64>(), 0..300)).prop_map(|(index, ids)| Sent::Ack(client::Ack { index, ids })),
+        acks().prop_map(Sent::Ack),
         (any::<u32>(), any::<u32>(), vec(any::<u8>(), 0..400), any::<u64>()).prop_map(
             |(index, route, payload, sequence)| {
                 Sent::Uplink(client::Uplink { index, route, payload: payload.into(), sequence })

@@ -93,7 +93,8 @@ impl OwnedSlot {
         }
     }
 
-    /// Takes a route that a room holds. Its generation is at most this slot's.
+    /// Takes a route that a room holds. Its generation is at most this slot's. A session that was resumed asserts its route with a higher
+    /// connection counter than it was bound with, which is noted (R1).
     pub(crate) fn assert(
         &mut self,
         key: AddressKey,
@@ -101,10 +102,14 @@ impl OwnedSlot {
         device: Device,
         live: &Rooms,
     ) -> AssertResult {
-        if let Some((standing, _)) = self.standing(key, live)
+        if let Some((standing, its_device)) = self.standing(key, live)
             && same_session(&standing, &route)
             && standing.stamp >= route.stamp
         {
+            if device.hash == its_device.hash && device.counter > its_device.counter {
+                let entry = self.origins.pack(standing, device);
+                self.entries.insert(key, entry);
+            }
             return AssertResult::Stands { displaced: None };
         }
         self.offer(key, route, device, live)
@@ -288,6 +293,23 @@ mod tests {
         assert_eq!(slot.assert(KEY, low.0, low.1, &live), AssertResult::Displaced);
         assert_eq!(slot.assert(KEY, high.0, high.1, &live), AssertResult::Stands { displaced: None });
         assert_eq!(slot.lookup(KEY, &live), Some(high.0));
+    }
+
+    #[test]
+    fn a_connection_that_the_resumed_session_has_outlived_never_displaces_it_r1() {
+        let (mut slot, live) = slot();
+        let (bound, late, resumed) = (claim(A, 1, 100, 4), claim(B, 1, 100, 5), claim(A, 1, 100, 6));
+        slot.bind(KEY, bound, &live);
+        let asserted = slot.assert(KEY, route(bound, 7, 1), resumed.device, &live);
+        assert_eq!(asserted, AssertResult::Stands { displaced: None });
+        assert_eq!(slot.bind(KEY, late, &live), BindResult::Stale);
+        slot.assert(KEY, route(bound, 7, 1), bound.device, &live);
+        assert_eq!(
+            slot.bind(KEY, late, &live),
+            BindResult::Stale,
+            "an assertion that was under way lowers nothing"
+        );
+        assert!(slot.unbind(KEY, route(bound, 7, 1)), "the route is the same");
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub struct EngineConfig {
     pub tcp_user_timeout_ms: u32,
     /// How long a closed connection may take to read its CLOSE.
     pub linger_ms: u32,
+    /// A session whose connection broke is kept this long for its device to resume it; 0: not at all.
+    pub park_ms: u32,
+    /// Most parked sessions of the room; each shard has an equal share. Beyond it the one that was parked first goes.
+    pub parked_sessions: u32,
+    /// Most bytes of memory that they may take, shared likewise.
+    pub parked_bytes: u64,
     /// Every bound address is checked this often: the longest delay that a lost hint can cause (D2).
     pub check_s: u32,
     /// "Soon": checks after an overflow, a refill or a new incarnation are spread over this time.
@@ -100,6 +106,9 @@ impl Default for EngineConfig {
             write_timeout_ms: 30_000,
             tcp_user_timeout_ms: 60_000,
             linger_ms: 1_000,
+            park_ms: 30_000,
+            parked_sessions: 200_000,
+            parked_bytes: 128 * 1024 * 1024,
             check_s: 300,
             check_soon_ms: 10_000,
             load_limit: 64,

@@ -16,6 +16,7 @@ use crate::admission::{Admission, Gate};
 use crate::link::{ClusterReceiver, ShardSender, cluster_channel, shard_queue};
 use crate::listeners::Listeners;
 use crate::metrics::{Counters, Exporter, Sdks};
+use crate::resume::ResumeKey;
 use crate::shard::{Core, Shard, Totals, WAKER, Wiring, reserve};
 use crate::{BadAdmission, EngineConfig};
 
@@ -61,6 +62,7 @@ impl Engine {
         let room = Arc::new(Totals::default());
         let sdks = Arc::new(Sdks::default());
         let admission = Arc::new(Admission::new(config.admission.clone(), config.max_sessions));
+        let resume_key = ResumeKey::random();
         let mut engine = Engine {
             addresses,
             shards: Vec::new(),
@@ -81,7 +83,14 @@ impl Engine {
             let (sender, inbox) = shard_queue(config.queue_items as usize, config.queue_bytes as usize, wake);
             let counters = Arc::new(Counters::new(Arc::clone(&sdks)));
             let seed = 0x9e37_79b9_7f4a_7c15 ^ longline_types::now_ms() << 8 ^ u64::from(number);
-            let mut core = Core::new(number, config.clone(), Arc::clone(&counters), Arc::clone(&room), seed);
+            let mut core = Core::new(
+                number,
+                config.clone(),
+                Arc::clone(&counters),
+                Arc::clone(&room),
+                resume_key.clone(),
+                seed,
+            );
             core.speak(transports.clone());
             core.limit(admission.limits());
             let wiring = Wiring {

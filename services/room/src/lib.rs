@@ -12,6 +12,7 @@ mod links;
 mod list;
 mod listeners;
 mod metrics;
+mod resume;
 mod room;
 mod service;
 mod session;

@@ -4,6 +4,7 @@ mod export;
 mod histogram;
 #[cfg(test)]
 mod listed;
+mod parking;
 mod population;
 mod sdks;
 mod survival;
@@ -15,6 +16,7 @@ use longline_types::CloseReason;
 
 pub(crate) use export::Exporter;
 pub(crate) use histogram::Histogram;
+pub(crate) use parking::{NoResume, ParkingEnd};
 pub(crate) use population::{Labels, Population, Resident, State, network_name};
 pub(crate) use sdks::Sdks;
 pub(crate) use survival::{Outcome, Survival};
@@ -51,6 +53,8 @@ macro_rules! numbers {
             $( #[doc = $help] pub(crate) $name: Number, )*
             closes: [Number; CloseReason::ALL.len()],
             refusals: [Number; Refusal::ALL.len()],
+            resumes_refused: [Number; NoResume::ALL.len()],
+            parkings_ended: [Number; ParkingEnd::ALL.len()],
             /// From the receipt of a batch of deliveries until its bytes were handed to the sockets; counted once for each message
             /// pushed.
             pub(crate) delivery: Histogram,
@@ -81,6 +85,8 @@ numbers! {
     Gauge connections: "Connections now, whatever their state.",
     Gauge unauthenticated: "Connections now that have not sent a whole HELLO.",
     Gauge sessions: "Sessions now: connections that have said who they are.",
+    Gauge parked_sessions: "Sessions parked now: their connection broke, and their device may come back.",
+    Gauge parked_bytes: "Bytes of memory that they take.",
     Gauge binds: "Addresses bound now, or asked for.",
     Gauge backlog: "Questions to the cluster that wait in the shards.",
     Gauge binds_waiting: "Binds that the cluster has not answered.",
@@ -93,6 +99,8 @@ numbers! {
     Counter accept_failures: "Failures to accept, such as a lack of file descriptors.",
     Counter failed_connections: "Connections that broke: reset, or nothing acknowledged in time (TCP_USER_TIMEOUT).",
     Counter hellos: "Valid HELLO frames.",
+    Counter parkings: "Sessions that were parked.",
+    Counter resumes: "Sessions that their device has got back.",
     Counter pushes: "Messages handed to sockets.",
     Counter deferred: "Delivered messages that are to be loaded instead of being pushed at once.",
     Counter not_here: "Delivered messages whose session was not here.",
@@ -136,5 +144,15 @@ impl Counters {
         if let Some(place) = Refusal::ALL.iter().position(|r| *r == refusal) {
             self.refusals[place].add(1);
         }
+    }
+
+    /// A resume token was of no use.
+    pub(crate) fn resume_refused(&self, why: NoResume) {
+        self.resumes_refused[why as usize].add(1);
+    }
+
+    /// A parked session has ended.
+    pub(crate) fn parking_ended(&self, end: ParkingEnd) {
+        self.parkings_ended[end as usize].add(1);
     }
 }

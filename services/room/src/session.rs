@@ -1,7 +1,7 @@
 //! The state machine of one connection, without I/O: bytes, answers, hints and time go in; frames and questions come out.
 //!
 //! A connection is greeted, then a session, then leaving; only a session has binds, so nothing can be pushed to a connection that
-//! has not said who it is. What a session shares with the others of its shard is [`Env`].
+//! has not said who it is. A session whose connection breaks is parked, until another connection takes it up. What a session shares with the others of its shard is [`Env`].
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;
@@ -19,7 +19,9 @@ mod layers;
 mod loading;
 mod open;
 mod output;
+mod parking;
 mod pushing;
+mod returning;
 mod standing;
 mod survival;
 mod timing;
@@ -29,16 +31,17 @@ pub(crate) use ending::Ending;
 pub(crate) use jitter::Jitter;
 pub(crate) use open::Session;
 pub(crate) use output::Output;
+pub(crate) use returning::Returning;
 pub(crate) use turn::{Env, Now, Turn};
 
 use longline_types::{CloseReason, SessionId};
 use longline_wire::{Limits, decode};
 
-use greeting::Greeting;
-use input::Input;
-
+use self::greeting::{Greeting, Introduction};
+use self::input::Input;
 use crate::admission::Buffers;
-use crate::metrics::{Counters, Labels, Resident, State};
+use crate::metrics::{Counters, Labels, NoResume, ParkingEnd, Resident, State};
+use crate::resume::ResumeToken;
 use crate::transport::Transport;
 
 /// Bytes that a leaving connection may still send before it is cut.
@@ -55,15 +58,15 @@ pub(crate) struct Connection {
     labels: Labels,
     /// It is in the shard's list of connections to write to.
     pub(crate) listed: bool,
+    /// Why a parked session has no socket.
+    broken_by: Option<CloseReason>,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are sessions, and a box costs them memory and a hop"
-)]
 enum Phase {
     Greeting(Greeting),
     Open(Session),
+    /// Without a socket, until its device comes back or its time is over (D8).
+    Parked(Session),
     Leaving(Leaving),
 }
 
@@ -83,6 +86,8 @@ pub(crate) enum SocketState {
     Open,
     /// Write what there is, then say that nothing more comes.
     Leaving,
+    /// Write what it takes at once, then close it; the session stays.
+    Given,
     /// Close it.
     Finished,
 }
@@ -110,6 +115,7 @@ impl Connection {
             transport: None,
             labels: Labels::default(),
             listed: false,
+            broken_by: None,
         }
     }
 
@@ -127,6 +133,7 @@ impl Connection {
             Phase::Greeting(_) => State::Greeting,
             Phase::Open(session) if session.is_welcomed() => State::Open,
             Phase::Open(_) => State::Opening,
+            Phase::Parked(_) => State::Parked,
             Phase::Leaving(_) => State::Leaving,
         };
         Resident { state, transport: self.transport_kind() }
@@ -180,18 +187,22 @@ impl Connection {
         match &self.phase {
             Phase::Leaving(leaving) if leaving.gone => SocketState::Finished,
             Phase::Leaving(_) => SocketState::Leaving,
-            _ => SocketState::Open,
+            Phase::Parked(_) => SocketState::Given,
+            Phase::Greeting(_) | Phase::Open(_) => SocketState::Open,
         }
     }
 
-    /// Bytes came from the socket.
-    pub(crate) fn received(&mut self, bytes: &[u8], now: Now, env: &mut Env) {
+    /// Bytes came from the socket. A device that wants a session back is to be brought together with it, or to be told that there is
+    /// none ([`Connection::take_over`], [`Connection::open_anew`]); until then nothing more is read.
+    pub(crate) fn received(&mut self, bytes: &[u8], now: Now, env: &mut Env) -> Option<Box<Returning>> {
         match &mut self.phase {
             Phase::Leaving(leaving) => {
                 leaving.ignored += bytes.len();
                 leaving.gone |= leaving.ignored > MOST_IGNORED;
-                return;
+                return None;
             }
+            // The last of a socket that is given up.
+            Phase::Parked(_) => return None,
             Phase::Open(session) => session.seen(now.ms, env),
             Phase::Greeting(_) => self.begin_transport(bytes, env),
         }
@@ -202,13 +213,14 @@ impl Connection {
     }
 
     /// Bytes came for the session.
-    fn opened(&mut self, bytes: &[u8], now: Now, env: &mut Env) {
+    fn opened(&mut self, bytes: &[u8], now: Now, env: &mut Env) -> Option<Box<Returning>> {
         if matches!(self.phase, Phase::Leaving(_)) {
-            return;
+            return None;
         }
         let joined = self.input.join(bytes);
         let all = joined.as_ref().map_or(bytes, |joined| joined.as_slice());
-        match self.read(all, now, env) {
+        let mut returning = None;
+        match self.read(all, &mut returning, now, env) {
             Ok(used) => self.input.keep(joined, bytes, used),
             Err(ending) => self.end(&ending, now, env),
         }
@@ -218,10 +230,17 @@ impl Connection {
             return self.begin_noise(now, env);
         }
         self.settle(now, env);
+        returning
     }
 
-    /// Handles the whole frames at the start of `bytes`; says how many bytes they took.
-    fn read(&mut self, bytes: &[u8], now: Now, env: &mut Env) -> Result<usize, Ending> {
+    /// Handles the whole frames at the start of `bytes`, up to a HELLO of one who is `returning`; says how many bytes they took.
+    fn read(
+        &mut self,
+        bytes: &[u8],
+        returning: &mut Option<Box<Returning>>,
+        now: Now,
+        env: &mut Env,
+    ) -> Result<usize, Ending> {
         let mut used = 0;
         loop {
             let rest = &bytes[used..];
@@ -232,22 +251,25 @@ impl Connection {
                     let (length, hello) = greeting.read(rest, longest, || t.env.admit(now))?;
                     used += length;
                     let Some(hello) = hello else { return Ok(used) };
-                    t.env.counters.hellos.add(1);
-                    self.phase = Phase::Open(Session::open(hello, &mut t)?);
+                    if let Some(token) = shown_token(&hello, t.env) {
+                        *returning = Some(Box::new(Returning { token, hello }));
+                        return Ok(used);
+                    }
+                    self.greet(hello, now, env)?;
                 }
                 Phase::Open(session) => {
                     let Some((frame, length)) = decode(rest, &Limits::FROM_DEVICE)? else { return Ok(used) };
                     used += length;
                     session.frame(frame, &mut t)?;
                 }
-                Phase::Leaving(_) => return Ok(bytes.len()),
+                Phase::Parked(_) | Phase::Leaving(_) => return Ok(bytes.len()),
             }
         }
     }
 
     /// The other side has closed.
     pub(crate) fn lost(&mut self, now: Now, env: &mut Env) {
-        self.end(&Ending::new(CloseReason::ClientGone, ""), now, env);
+        self.broken(&Ending::new(CloseReason::ClientGone, ""), now, env);
         if let Phase::Leaving(leaving) = &mut self.phase {
             leaving.gone = true;
         }
@@ -276,7 +298,7 @@ impl Connection {
                 self.end(&Ending::new(CloseReason::HandshakeTimeout, detail), now, env);
             }
             Phase::Leaving(leaving) if leaving.until <= now.ms => leaving.gone = true,
-            Phase::Open(_) => {
+            Phase::Open(_) | Phase::Parked(_) => {
                 self.with_session(now, env, |session, t| session.on_time(t));
             }
             Phase::Greeting(_) | Phase::Leaving(_) => {}
@@ -289,11 +311,11 @@ impl Connection {
         match phase {
             Phase::Greeting(greeting) => greeting.deadline,
             Phase::Leaving(leaving) => leaving.until,
-            Phase::Open(session) => session.deadline(&t),
+            Phase::Open(session) | Phase::Parked(session) => session.deadline(&t),
         }
     }
 
-    /// Lets something happen to the session, if it is one. None if it is not, or if the session has ended by it.
+    /// Lets something happen to the session, if it is one, parked or not. None if it is not, or if the session has ended by it.
     pub(crate) fn with_session<T>(
         &mut self,
         now: Now,
@@ -301,11 +323,15 @@ impl Connection {
         event: impl FnOnce(&mut Session, &mut Turn<'_>) -> Result<T, Ending>,
     ) -> Option<Result<T, Ended>> {
         let (mut t, phase) = self.turn(now, env);
-        let Phase::Open(session) = phase else { return None };
+        let (Phase::Open(session) | Phase::Parked(session)) = phase else { return None };
         match event(session, &mut t) {
             Ok(result) => {
                 session.settle(&mut t);
                 Some(Ok(result))
+            }
+            Err(ending) if ending.reason == CloseReason::HeartbeatTimeout => {
+                self.broken(&ending, now, env);
+                Some(Err(Ended))
             }
             Err(ending) => {
                 self.end(&ending, now, env);
@@ -316,8 +342,13 @@ impl Connection {
 
     /// Ends the session or the greeting, and tells the device why.
     pub(crate) fn end(&mut self, ending: &Ending, now: Now, env: &mut Env) {
-        if matches!(self.phase, Phase::Leaving(_)) {
-            return;
+        match &self.phase {
+            Phase::Greeting(_) | Phase::Open(_) => {}
+            Phase::Parked(_) => {
+                let end = ParkingEnd::by(ending.reason);
+                return self.finish_parked(end, ending.reason, now, env);
+            }
+            Phase::Leaving(_) => return,
         }
         // A device that is displaced after a silence has most likely come back since it had found this connection dead.
         if let Phase::Open(session) = &self.phase
@@ -355,8 +386,21 @@ impl Connection {
     }
 
     fn turn<'a>(&'a mut self, now: Now, env: &'a mut Env) -> (Turn<'a>, &'a mut Phase) {
-        (Turn { now, id: self.id, env, output: &mut self.output }, &mut self.phase)
+        let parked = matches!(self.phase, Phase::Parked(_));
+        (Turn { now, id: self.id, env, output: &mut self.output, parked }, &mut self.phase)
     }
+}
+
+/// The token that HELLO shows, if there is one and this process has made it.
+fn shown_token(hello: &Introduction, env: &Env) -> Option<ResumeToken> {
+    if hello.resume_token.is_empty() {
+        return None;
+    }
+    let token = env.resume_key.verify(&hello.resume_token);
+    if token.is_none() {
+        env.counters.resume_refused(NoResume::Foreign);
+    }
+    token
 }
 
 /// The session has ended by what happened to it.

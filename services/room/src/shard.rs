@@ -5,6 +5,7 @@
 mod core;
 mod departure;
 mod paged;
+mod parking;
 mod run;
 mod sockets;
 mod sweep;

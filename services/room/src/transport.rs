@@ -57,6 +57,9 @@ pub(crate) struct Transport {
 enum Next {
     /// Whether a PROXY header comes; with what has come of it.
     Header(Vec<u8>),
+    /// The header has told who the device is. What came behind it waits for the next call, so that whoever may not connect has nothing
+    /// of it read.
+    Introduced(Vec<u8>),
     /// What the socket carries.
     Outer,
     /// What TLS carries.
@@ -121,12 +124,21 @@ impl Transport {
         shared.plain.clear();
         shared.replies.clear();
         self.waits &= !wire.is_empty();
-        let header = if matches!(self.next, Next::Header(_)) { self.header(wire)? } else { None };
-        let wire = match (&header, &self.next) {
-            (Some(rest), _) => rest,
-            (None, Next::Header(_)) => return Ok(Opened::Done),
-            _ => wire,
+        let behind = match std::mem::replace(&mut self.next, Next::Outer) {
+            Next::Header(bytes) => match self.header(bytes, wire)? {
+                Some(behind) => Some(behind),
+                None => return Ok(Opened::Done),
+            },
+            Next::Introduced(mut bytes) => {
+                bytes.extend_from_slice(wire);
+                Some(bytes)
+            }
+            known => {
+                self.next = known;
+                None
+            }
         };
+        let wire = behind.as_deref().unwrap_or(wire);
         if matches!(self.next, Next::Outer)
             && let Some(first) = wire.first()
         {
@@ -233,22 +245,25 @@ impl Transport {
         }
     }
 
-    /// Reads the header of a proxy. Once it is clear what comes: the bytes after it, or all that have come if there is none.
-    fn header(&mut self, wire: &[u8]) -> Result<Option<Vec<u8>>, Ending> {
-        let Next::Header(bytes) = &mut self.next else { return Ok(None) };
+    /// Reads the header of a proxy, of which `bytes` have come before. What is to be opened now: all that has come if there is no
+    /// header, what came behind one that names nobody; nothing while it is not whole, and before who it names was judged.
+    fn header(&mut self, mut bytes: Vec<u8>, wire: &[u8]) -> Result<Option<Vec<u8>>, Ending> {
         bytes.extend_from_slice(wire);
-        let Some(first) = bytes.first() else { return Ok(None) };
-        let used = if longline_proxy::may_begin(*first) {
-            let bad = |error| Ending::new(CloseReason::BadPreface, format!("{error}"));
-            let Some((header, used)) = longline_proxy::decode(bytes).map_err(bad)? else { return Ok(None) };
-            self.client = header.source().map(|client| Box::new(canonical(client)));
-            used
-        } else {
-            0
+        let bad = |error| Ending::new(CloseReason::BadPreface, format!("{error}"));
+        let decoded = match bytes.first() {
+            None => None,
+            Some(first) if !longline_proxy::may_begin(*first) => return Ok(Some(bytes)),
+            Some(_) => longline_proxy::decode(&bytes).map_err(bad)?,
         };
-        let rest = bytes.split_off(used);
-        self.next = Next::Outer;
-        Ok(Some(rest))
+        let Some((header, used)) = decoded else {
+            self.next = Next::Header(bytes);
+            return Ok(None);
+        };
+        let behind = bytes.split_off(used);
+        let Some(client) = header.source() else { return Ok(Some(behind)) };
+        self.client = Some(Box::new(canonical(client)));
+        self.next = Next::Introduced(behind);
+        Ok(None)
     }
 
     fn settle_outer(&mut self, first: u8, shared: &Shared) {

@@ -9,7 +9,7 @@ use support::{Device, Room, config, eventually, message};
 
 /// A room with these limits.
 fn room(admission: AdmissionConfig) -> Room {
-    Room::start(EngineConfig { admission, ..config() })
+    Room::start(EngineConfig { admission, park_ms: 0, ..config() })
 }
 
 /// Whether a device from there is welcomed.

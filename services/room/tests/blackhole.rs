@@ -91,7 +91,7 @@ fn survival(outcome: &str) -> String {
 #[test]
 fn a_half_open_session_is_found_within_one_and_a_half_intervals() {
     let Some(elsewhere) = Elsewhere::new(0) else { return };
-    let config = EngineConfig { heartbeat_floor_s: 1, ..config() };
+    let config = EngineConfig { heartbeat_floor_s: 1, park_ms: 100, ..config() };
     let room = elsewhere.room(config);
     let mut alice = elsewhere.device(room.address);
     alice.hello_with(&["alice"], |hello| {
@@ -117,7 +117,7 @@ fn a_half_open_session_is_found_within_one_and_a_half_intervals() {
 #[test]
 fn a_session_that_acknowledges_nothing_on_the_level_of_tcp_is_broken_long_before_its_heartbeat() {
     let Some(elsewhere) = Elsewhere::new(1) else { return };
-    let config = EngineConfig { tcp_user_timeout_ms: 1_000, ..config() };
+    let config = EngineConfig { tcp_user_timeout_ms: 1_000, park_ms: 100, ..config() };
     let room = elsewhere.room(config);
     let mut alice = elsewhere.device(room.address);
     alice.hello(&["alice"]);

@@ -57,6 +57,23 @@ fn what_was_stored_before_is_loaded_in_order_through_the_window_d1_d5() {
 }
 
 #[test]
+fn a_hint_that_a_load_has_overtaken_brings_nothing_twice_d3() {
+    let room = Room::start(config());
+    room.cluster.store("alice", [message(5)]);
+    let mut alice = room.device("alice");
+    assert_eq!(alice.ids(1), [5]);
+    alice.ack(0, &[5]);
+    eventually("the ack", || room.cluster.waiting("alice").is_empty());
+    room.await_clean("alice");
+    assert_eq!(room.deliver("alice", vec![message(5)]), [Delivered::Deferred], "it is forgotten here");
+    room.await_clean("alice");
+    room.cluster.store("alice", [message(6)]);
+    assert_eq!(room.deliver("alice", vec![message(6)]), [Delivered::Pushed]);
+    assert_eq!(alice.push().1.id, 6, "and 5 was not pushed again");
+    room.stop();
+}
+
+#[test]
 fn a_failed_load_and_a_failed_ack_are_repeated_d4_d6() {
     let room = Room::start(EngineConfig { retry_ms: 50, ..config() });
     room.cluster.store("alice", [message(1)]);
@@ -120,7 +137,7 @@ fn a_device_that_does_not_acknowledge_gets_it_again_later_d5() {
 
 #[test]
 fn a_transient_message_is_pushed_or_dropped_but_never_waits() {
-    let room = Room::start(config());
+    let room = Room::start(EngineConfig { park_ms: 100, ..config() });
     let mut alice = room.device("alice");
     let transient = || support::message(3);
     let typing = longline_room::link::Message { class: Class::Transient, ..transient() };
@@ -132,6 +149,7 @@ fn a_transient_message_is_pushed_or_dropped_but_never_waits() {
     let gone = room.cluster.route("alice");
     drop(alice);
     room.await_metric("longline_room_sessions", 0);
+    room.await_metric("longline_room_parked_sessions", 0);
     assert_eq!(room.deliver_to("alice", gone, vec![typing]), [Delivered::NotHere]);
     room.stop();
 }
@@ -385,7 +403,7 @@ fn who_does_not_read_at_all_is_closed_in_the_end() {
 
 #[test]
 fn a_silent_session_is_broken_after_one_and_a_half_intervals() {
-    let room = Room::start(EngineConfig { heartbeat_floor_s: 1, ..config() });
+    let room = Room::start(EngineConfig { heartbeat_floor_s: 1, park_ms: 100, ..config() });
     let mut alice = Device::connect(room.address);
     alice.hello_with(&["alice"], |hello| hello.heartbeat_max_s = 1);
     assert_eq!(alice.welcome().heartbeat_s, 1);

@@ -27,7 +27,7 @@ fn beside_a_bystander(config: EngineConfig, attack: impl FnOnce(&Room)) {
 }
 
 fn quick() -> EngineConfig {
-    EngineConfig { handshake_ms: 300, linger_ms: 200, ..config() }
+    EngineConfig { handshake_ms: 300, linger_ms: 200, park_ms: 100, ..config() }
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn thousands_of_connections_that_say_nothing() {
     let silent = 2000.min(open_files() / 4);
     let taken = silent * 3 / 4;
     let config =
-        EngineConfig { handshake_ms: 1500, max_unauthenticated: taken as u32, linger_ms: 200, ..config() };
+        EngineConfig { handshake_ms: 1500, max_unauthenticated: taken as u32, linger_ms: 200, ..quick() };
     beside_a_bystander(config, |room| {
         let mut devices: Vec<Device> = (0..silent).map(|_| Device::connect(room.address)).collect();
         room.await_metric("longline_room_accepted_total", silent + 1);

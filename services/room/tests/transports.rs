@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longline_noise::StaticKey;
-use longline_room::link::{Command, Delivered};
+use longline_pb::client::Hello;
+use longline_room::link::{Command, Delivered, ToCluster};
 use longline_room::{EngineConfig, ProxyConfig, Transports, WebSocketConfig};
 use longline_types::{CloseReason, MessageId};
+use longline_wire::{PREFACE, encode};
 use rustls::version::TLS13;
-use support::device::{Frame, Through};
+use support::device::{Frame, Through, bind};
 use support::tls::{Authority, handshaken};
 use support::{DEADLINE, Device, Message, Room, address, config, eventually, message};
 use support::{noise, websocket};
@@ -169,6 +171,27 @@ fn a_text_header_of_a_proxy_and_none_from_a_health_check() {
     let mut bad = Device::connect(everything.room.address);
     bad.write(b"PROXY TCP4 nonsense\r\n");
     assert_eq!(bad.close_reason(), Some(CloseReason::BadPreface));
+    everything.room.stop();
+}
+
+#[test]
+fn nothing_is_read_of_a_device_behind_a_proxy_that_may_not_connect() {
+    let everything = Everything::start(config());
+    let room = &everything.room;
+    room.engine.admit(Some("deny = [\"192.0.2.0/24\"]")).unwrap();
+    let hello = Hello {
+        device: "device".into(),
+        connection_counter: 1,
+        binds: vec![bind(0, "mallory")],
+        ..Hello::default()
+    };
+    let mut together = [&proxy_header("192.0.2.7:1234")[..], &PREFACE].concat();
+    encode(&hello, &mut together).unwrap();
+    let mut mallory = Device::connect(room.address);
+    mallory.write(&together);
+    assert_eq!(mallory.close_reason(), Some(CloseReason::Denied));
+    let asked = room.cluster.asked(|question| matches!(question, ToCluster::Bind(_)).then_some(()));
+    assert!(asked.is_empty(), "its HELLO came with the header");
     everything.room.stop();
 }
 

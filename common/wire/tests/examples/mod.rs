@@ -87,6 +87,28 @@ pub(crate) fn all() -> Vec<Example> {
             "CLOSE",
             &client::Close { reason: 1000, detail: "the room stops".into(), retry_after_ms: 5000 },
         ),
+        frame(
+            "HELLO resume",
+            &client::Hello {
+                device: "d-1".into(),
+                connection_counter: 8,
+                binds: hello().binds,
+                resume_token: vec![0x0a, 0x0b],
+                have: vec![client::Ack { index: 0, ids: vec![42] }],
+                ..Default::default()
+            },
+        ),
+        frame(
+            "WELCOME resumed",
+            &client::Welcome {
+                session: 0x0001_0000_002a,
+                resume_token: vec![0x0c, 0x0d],
+                heartbeat_s: 240,
+                resumed: true,
+                server_time_ms: 1_790_000_000_000,
+                binds: vec![bound(0, client::BindResult::Ok, 32)],
+            },
+        ),
     ]
 }
 

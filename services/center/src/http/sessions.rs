@@ -39,7 +39,7 @@ pub(crate) struct SessionView {
     peer: String,
     /// `tcp`, `tls`, `ws`, `wss` or `noise`.
     transport: String,
-    /// `opening` until its WELCOME, then `open`.
+    /// `opening` until its WELCOME, then `open`; `parked` while its connection is broken and its device may take it up again.
     state: String,
     device: String,
     sdk: String,

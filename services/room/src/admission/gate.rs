@@ -56,6 +56,13 @@ impl Gate {
         }
     }
 
+    /// The connection has another index, in place of one that has ended.
+    pub(crate) fn relocate(&mut self, from: u32, to: u32, now_us: u64) {
+        self.leave(to, now_us);
+        let moved = self.counted.get_mut(from).and_then(Option::take);
+        *self.counted.at(to) = moved;
+    }
+
     /// The connection has ended.
     pub(crate) fn leave(&mut self, index: u32, now_us: u64) {
         if let Some(counted) = self.counted.get_mut(index).and_then(Option::take) {

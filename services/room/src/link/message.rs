@@ -106,7 +106,9 @@ impl Identity {
 pub struct Inspection {
     /// When the connection was accepted.
     pub connected_at_ms: TimeMs,
-    /// ip:port of the device.
+    /// Its connection is broken, and its device may come back.
+    pub parked: bool,
+    /// ip:port of the device; empty while it is parked.
     pub peer: String,
     /// The device's id.
     pub device: String,

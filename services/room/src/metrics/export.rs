@@ -6,7 +6,7 @@ use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::population::{NETWORKS, network_name};
 use super::survival::{INTERVALS, interval_name};
-use super::{Counters, Histogram, Kind, NUMBERS, Outcome, State};
+use super::{Counters, Histogram, Kind, NUMBERS, NoResume, Outcome, ParkingEnd, State};
 use crate::admission::Refusal;
 use crate::link::ShardSender;
 use crate::transport::TransportKind;
@@ -27,8 +27,20 @@ const LABELLED: &[Labelled] = &[
     ("closes_total", "Connections closed, by reason.", &["reason"], Exporter::closes),
     ("refused_total", "Connections refused, by reason.", &["reason"], Exporter::refusals),
     (
+        "resumes_refused_total",
+        "Resume tokens that were of no use, by reason.",
+        &["reason"],
+        Exporter::resumes_refused,
+    ),
+    (
+        "parkings_ended_total",
+        "Parked sessions that ended without being resumed, by reason.",
+        &["reason"],
+        Exporter::parkings_ended,
+    ),
+    (
         "connections_by_state",
-        "Connections now: greeting until HELLO, opening until WELCOME, open, leaving after CLOSE.",
+        "Connections now: greeting until HELLO, opening until WELCOME, open, leaving after CLOSE; and parked, without one.",
         &["transport", "state"],
         Exporter::states,
     ),
@@ -106,6 +118,20 @@ impl Exporter {
             (vec![refusal.name().to_owned()], self.sum(|shard| shard.refusals[place].read()))
         };
         Refusal::ALL.iter().enumerate().map(row).collect()
+    }
+
+    fn resumes_refused(&self) -> Vec<Row> {
+        let row = |why: NoResume| {
+            (vec![why.name().to_owned()], self.sum(|shard| shard.resumes_refused[why as usize].read()))
+        };
+        NoResume::ALL.map(row).into()
+    }
+
+    fn parkings_ended(&self) -> Vec<Row> {
+        let row = |end: ParkingEnd| {
+            (vec![end.name().to_owned()], self.sum(|shard| shard.parkings_ended[end as usize].read()))
+        };
+        ParkingEnd::ALL.map(row).into()
     }
 
     fn states(&self) -> Vec<Row> {
@@ -262,6 +288,8 @@ mod tests {
             shard.sessions.add(3);
             shard.sessions.sub(1);
             shard.closed(CloseReason::Kicked);
+            shard.resume_refused(NoResume::Used);
+            shard.parking_ended(ParkingEnd::Expired);
             shard.delivery.observe(Duration::from_millis(2), 5);
             shard.population.came(Resident { state: State::Open, transport: TransportKind::Tcp });
             shard.population.opened(
@@ -287,6 +315,9 @@ mod tests {
             "longline_room_sessions 4",
             "longline_room_closes_total{reason=\"kicked\"} 2",
             "longline_room_closes_total{reason=\"going_away\"} 0",
+            "longline_room_resumes_refused_total{reason=\"used\"} 2",
+            "longline_room_parkings_ended_total{reason=\"expired\"} 2",
+            "longline_room_parkings_ended_total{reason=\"evicted\"} 0",
             "longline_room_connections_by_state{state=\"open\",transport=\"tcp\"} 2",
             "longline_room_connections_by_state{state=\"leaving\",transport=\"tcp\"} 0",
             "longline_room_sessions_by_network{network=\"5g\",transport=\"tcp\"} 2",

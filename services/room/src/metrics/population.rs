@@ -15,10 +15,13 @@ pub(crate) enum State {
     Open,
     /// It was told to go.
     Leaving,
+    /// A session whose connection broke.
+    Parked,
 }
 
 impl State {
-    pub(crate) const ALL: [State; 4] = [State::Greeting, State::Opening, State::Open, State::Leaving];
+    pub(crate) const ALL: [State; 5] =
+        [State::Greeting, State::Opening, State::Open, State::Leaving, State::Parked];
 
     /// Its value of the label `state`.
     pub(crate) fn name(self) -> &'static str {
@@ -27,10 +30,11 @@ impl State {
             State::Opening => "opening",
             State::Open => "open",
             State::Leaving => "leaving",
+            State::Parked => "parked",
         }
     }
 
-    /// It has said who it is.
+    /// It has said who it is, and is connected.
     pub(crate) fn is_session(self) -> bool {
         matches!(self, State::Opening | State::Open)
     }

@@ -1,6 +1,6 @@
 //! One address of a session.
 
-use longline_types::{Address, Stamp};
+use longline_types::{Address, MessageId, Stamp};
 
 use super::flight::Flight;
 use crate::EngineConfig;
@@ -30,6 +30,8 @@ pub(crate) struct Bind {
     pub(crate) seen_broadcast: u64,
     /// Highest sequence of a broadcast pushed here.
     pub(crate) pushed_broadcast: u64,
+    /// Highest id of a unicast that a load has brought.
+    pub(crate) loaded: MessageId,
     flight: Option<Box<Flight>>,
 }
 
@@ -74,6 +76,7 @@ impl Bind {
             ack_timeout_ms: u32::MAX,
             seen_broadcast,
             pushed_broadcast: 0,
+            loaded: MessageId(0),
             flight: None,
         }
     }
@@ -127,9 +130,10 @@ impl Bind {
         due && self.is_held() && !self.is_blocked() && self.free() >= self.window.div_ceil(2)
     }
 
-    /// When it should be looked at again, if nothing happens before.
-    pub(crate) fn deadline(&self, config: &EngineConfig, now_ms: u64) -> Option<u64> {
+    /// When it should be looked at again, if nothing happens before. Of a `parked` session nothing is loaded.
+    pub(crate) fn deadline(&self, config: &EngineConfig, now_ms: u64, parked: bool) -> Option<u64> {
         let inbox = match self.inbox {
+            _ if parked => None,
             Inbox::Loading { since, .. } => Some(since + u64::from(config.load_deadline_ms)),
             Inbox::Dirty { not_before } if not_before > now_ms => Some(not_before),
             // The session or its shard has too much unwritten to load more.
@@ -144,6 +148,23 @@ impl Bind {
         };
         let flight = self.flight.as_ref().and_then(|f| f.deadline(self.ack_timeout_ms));
         inbox.into_iter().chain(standing).chain(flight).min()
+    }
+
+    /// The connection broke (D8): a load under way is given up, and what was in flight is due. Whether a load was.
+    pub(crate) fn interrupt(&mut self) -> bool {
+        if self.flight.is_some() {
+            self.with_flight(Flight::interrupt);
+        }
+        let was_loading = matches!(self.inbox, Inbox::Loading { .. });
+        if was_loading {
+            self.inbox = Inbox::Dirty { not_before: 0 };
+        }
+        was_loading
+    }
+
+    /// Bytes of memory that it takes beside itself.
+    pub(crate) fn memory(&self) -> usize {
+        self.address.user.as_str().len() + self.flight.as_ref().map_or(0, |f| f.memory())
     }
 
     pub(crate) fn flight(&self) -> Option<&Flight> {

@@ -182,6 +182,33 @@ impl Flight {
         true
     }
 
+    /// The connection broke: what was in flight may have arrived or not. Nothing is in flight any more.
+    pub(crate) fn interrupt(&mut self) {
+        self.stalled_until = None;
+        self.stalls = 0;
+        self.written = 0;
+        for entry in &mut self.entries {
+            if entry.state == State::Written {
+                entry.state = State::Due;
+            }
+        }
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn due(&self) -> Vec<MessageId> {
+        self.entries.iter().filter(|e| e.state == State::Due).map(|e| e.id).collect()
+    }
+
+    /// Whether something is to be redelivered.
+    pub(crate) fn has_due(&self) -> bool {
+        self.entries.iter().any(|e| e.state == State::Due)
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Flight>() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// A load has brought all there is: what was due and did not come is in the store no more.
     pub(crate) fn forget_due(&mut self) {
         self.entries.retain(|e| e.state != State::Due);
@@ -267,6 +294,23 @@ mod tests {
         assert_eq!(flight.deadline(100), Some(500));
         assert!(matches!(flight.acknowledge(MessageId(1)), Acked::First(_)));
         assert!(!flight.is_stalled(), "an acknowledgement ends it");
+    }
+
+    #[test]
+    fn what_was_in_flight_when_the_connection_broke_is_due_d8() {
+        let mut flight = flight(&[1, 2, 3]);
+        flight.acknowledge(MessageId(1));
+        flight.check_timeout(1000, 100, 10_000);
+        flight.interrupt();
+        assert_eq!((flight.written(), flight.is_stalled(), flight.deadline(100)), (0, false, None));
+        assert_eq!(flight.except(), [MessageId(1)], "a load may bring the others again");
+        assert!(
+            matches!(flight.acknowledge(MessageId(2)), Acked::First(_)),
+            "the device says that it has it"
+        );
+        assert!(flight.has_due());
+        flight.acknowledge(MessageId(3));
+        assert!(!flight.has_due());
     }
 
     #[test]

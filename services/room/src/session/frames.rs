@@ -58,13 +58,20 @@ impl Session {
             return Err(Ending::new(CloseReason::BadField, "ACK has at most 1024 ids"));
         }
         self.spend((ack.ids.len() / IDS_PER_FRAME) as u32, t)?;
+        let foreign = self.acknowledge(ack, t);
+        t.env.counters.foreign_acks.add(foreign as u64);
+        Ok(())
+    }
+
+    /// Has the saver told of the messages that were pushed on the bind; says how many ids were of no such message.
+    pub(super) fn acknowledge(&mut self, ack: client::Ack, t: &mut Turn<'_>) -> usize {
         let Some(bind) = self.binds.by_index(ack.index).filter(|b| b.flight().is_some()) else {
-            t.env.counters.foreign_acks.add(ack.ids.len() as u64);
-            return Ok(());
+            return ack.ids.len();
         };
+        let mut foreign = 0;
         for id in ack.ids.into_iter().map(MessageId) {
             match bind.with_flight(|flight| flight.acknowledge(id)) {
-                Acked::Foreign => t.env.counters.foreign_acks.add(1),
+                Acked::Foreign => foreign += 1,
                 Acked::Again => {}
                 Acked::First(entry) => {
                     t.env.counters.acks.add(1);
@@ -78,7 +85,7 @@ impl Session {
                 }
             }
         }
-        Ok(())
+        foreign
     }
 
     /// Data for the business: handed on, or answered at once if it cannot be.

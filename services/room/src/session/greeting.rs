@@ -39,6 +39,10 @@ pub(crate) struct Introduction {
     pub(crate) ticket: Option<Arc<[u8]>>,
     /// What it wants to bind; what is wrong with a single bind does not end the connection.
     pub(crate) binds: Vec<Result<WantedBind, client::Bound>>,
+    /// Shown to get a session back; empty: none.
+    pub(crate) resume_token: Box<[u8]>,
+    /// What the device has acknowledged of that session, not knowing whether it arrived. At most 1,024 ids.
+    pub(crate) have: Vec<client::Ack>,
 }
 
 /// What people may want to know of a device. Every session has one for as long as it lives, so it is compact.
@@ -55,6 +59,11 @@ impl Profile {
     fn new(device: &str, sdk: &str, platform: &str) -> Profile {
         let software = [sdk, platform].concat().into();
         Profile { device: device.into(), software, sdk_bytes: sdk.len() as u8 }
+    }
+
+    /// Bytes of memory that it takes beside itself.
+    pub(crate) fn memory(&self) -> usize {
+        self.device.len() + self.software.len()
     }
 
     pub(crate) fn sdk(&self) -> &str {
@@ -149,6 +158,9 @@ fn introduction(hello: Hello) -> Result<Introduction, Ending> {
     if hello.binds.is_empty() {
         return Err(Ending::new(CloseReason::NoBind, "HELLO has 1 to 16 binds"));
     }
+    if hello.have.iter().map(|ack| ack.ids.len()).sum::<usize>() > limits::ACK_IDS {
+        return Err(bad_field("`have` has at most 1024 ids"));
+    }
     let network = hello.network();
     Ok(Introduction {
         device: Device::new(device, hello.connection_counter),
@@ -156,6 +168,8 @@ fn introduction(hello: Hello) -> Result<Introduction, Ending> {
         profile: Profile::new(&hello.device, &hello.sdk, &hello.platform),
         ticket: (!hello.ticket.is_empty()).then(|| hello.ticket.into()),
         binds: hello.binds.into_iter().map(wanted_bind).collect(),
+        resume_token: hello.resume_token.into(),
+        have: hello.have,
     })
 }
 
@@ -255,6 +269,20 @@ mod tests {
         assert_eq!(with(|h| h.ticket = vec![1; 513]), CloseReason::BadField);
         assert_eq!(with(|h| h.binds.clear()), CloseReason::NoBind);
         assert_eq!(with(|h| h.binds = vec![client::Bind::default(); 17]), CloseReason::BadField);
+    }
+
+    #[test]
+    fn a_device_has_at_most_as_many_ids_as_an_ack_may_name() {
+        let read = |ids: usize| {
+            let have = vec![
+                client::Ack { index: 0, ids: vec![7; ids] },
+                client::Ack { index: 1, ids: vec![7; 512] },
+            ];
+            let bytes = bytes(&Hello { have, ..hello() });
+            Greeting::new(0).read(&bytes, 100_000, || Ok(())).map(|(_, hello)| hello.unwrap().have.len())
+        };
+        assert_eq!(read(512).unwrap(), 2);
+        assert_eq!(read(513).unwrap_err().reason, CloseReason::BadField);
     }
 
     #[test]

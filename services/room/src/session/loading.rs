@@ -11,7 +11,7 @@ use crate::link::{BindId, Failed, LoadRequest, Loaded, ToCluster};
 impl Session {
     /// Puts every bind that should load into the shard's line.
     pub(crate) fn settle(&mut self, t: &mut Turn<'_>) {
-        if self.opening.is_some() || !has_room(t) {
+        if !self.takes_pushes(t) || !has_room(t) {
             return;
         }
         for bind in self.binds.iter_mut() {
@@ -27,7 +27,7 @@ impl Session {
     pub(crate) fn begin_load(&mut self, id: BindId, t: &mut Turn<'_>) {
         let Some(bind) = self.binds.by_serial(id.index, id.serial) else { return };
         bind.in_line = false;
-        if !bind.wants_load(t.now.ms) || !has_room(t) {
+        if t.parked || !bind.wants_load(t.now.ms) || !has_room(t) {
             return;
         }
         bind.load_number = bind.load_number.wrapping_add(1);

@@ -42,12 +42,15 @@ pub(crate) struct Session {
     pub(super) next_serial: u16,
     /// One of its binds has stood.
     pub(super) authenticated: bool,
+    /// How often it was resumed.
+    pub(super) resumes: u8,
 }
 
 /// What WELCOME will say.
 pub(super) struct Opening {
     pub(super) deadline: u64,
     pub(super) decided: Vec<client::Bound>,
+    pub(super) resumed: bool,
 }
 
 /// An uplink that the cluster has not answered.
@@ -69,6 +72,7 @@ impl Session {
             opening: Some(Box::new(Opening {
                 deadline: t.now.ms + u64::from(t.env.config.welcome_wait_ms),
                 decided: Vec::new(),
+                resumed: false,
             })),
             uplinks: None,
             budget: FrameBudget::default(),
@@ -78,6 +82,7 @@ impl Session {
             heartbeat_s,
             next_serial: 0,
             authenticated: false,
+            resumes: 0,
         };
         for wanted in hello.binds {
             session.want(wanted, hello.ticket.as_ref(), t);
@@ -113,9 +118,9 @@ impl Session {
         let last_refused = opening.decided.last().cloned();
         t.send(&client::Welcome {
             session: t.id.0,
-            resume_token: Vec::new(),
+            resume_token: self.resume_token(t),
             heartbeat_s: self.heartbeat_s,
-            resumed: false,
+            resumed: opening.resumed,
             server_time_ms: t.now.wall_ms,
             binds: opening.decided,
         });
@@ -183,6 +188,7 @@ impl Session {
             unwritten_bytes: t.output.len() as u64,
             frames_left,
             connected_at_ms: self.connected_at_ms,
+            parked: t.parked,
             peer: String::new(),
             device: self.profile.device.to_string(),
             sdk: self.profile.sdk().to_owned(),

@@ -17,11 +17,14 @@ const PUSH_OVERHEAD: usize = 64;
 impl Session {
     /// A hint with the message along (D3).
     pub(crate) fn deliver(&mut self, delivery: &Delivery, t: &mut Turn<'_>) -> Delivered {
-        let welcomed = self.opening.is_none();
+        let ready = self.takes_pushes(t);
         let Some(bind) = self.binds.by_address(&delivery.address) else { return Delivered::NotHere };
         let message = &delivery.message;
+        // A hint that a load has overtaken may be of a message that is acknowledged and forgotten by now: only a load can tell.
+        let newest = message.id > bind.loaded;
+        let open = ready && newest && bind.is_open() && !t.env.settling;
         match message.class {
-            Class::Transient if welcomed && bind.is_held() && t.fits(wire_bytes(message)) => {
+            Class::Transient if ready && bind.is_held() && t.fits(wire_bytes(message)) => {
                 match push(bind, &mut self.budget, message, PushFlag::Transient as u32, t) {
                     true => Delivered::Pushed,
                     false => Delivered::Dropped,
@@ -29,9 +32,7 @@ impl Session {
             }
             Class::Transient => Delivered::Dropped,
             Class::Durable if bind.flight().is_some_and(|f| f.holds(message.id)) => Delivered::Pushed,
-            Class::Durable
-                if welcomed && bind.is_open() && !t.env.settling && t.fits(wire_bytes(message)) =>
-            {
+            Class::Durable if open && t.fits(wire_bytes(message)) => {
                 push(bind, &mut self.budget, message, redelivered(message.redelivered), t);
                 Delivered::Pushed
             }
@@ -42,16 +43,21 @@ impl Session {
         }
     }
 
+    /// Whether messages may be written: the device was welcomed, and is connected.
+    pub(super) fn takes_pushes(&self, t: &Turn<'_>) -> bool {
+        self.opening.is_none() && !t.parked
+    }
+
     /// Shows a broadcast to the binds of its product: pushed at once where a hint would be, else they load it.
     /// Says whether there was any.
     pub(crate) fn walk(&mut self, walk: &Walk, t: &mut Turn<'_>) -> bool {
         let mut any = false;
-        let welcomed = self.opening.is_none() && !t.env.settling;
+        let ready = self.takes_pushes(t) && !t.env.settling;
         let of_product = |b: &&mut Bind| b.address.product == walk.product && !b.is_new();
         for bind in self.binds.iter_mut().filter(of_product) {
             // An older one than the last may be acknowledged already: only a load can tell.
             let newest = walk.seq > bind.pushed_broadcast;
-            let pushed = welcomed && newest && bind.is_open() && t.fits(walk.push.wire_len());
+            let pushed = ready && newest && bind.is_open() && t.fits(walk.push.wire_len());
             if pushed {
                 t.append(|out| {
                     out.extend_from_slice(walk.push.head(bind.index).as_ref());
@@ -88,6 +94,9 @@ pub(super) fn push_loaded(
         if bind.is_blocked() || bind.free() == 0 || !t.fits(wire_bytes(message)) {
             pushed.all = false;
             break;
+        }
+        if message.broadcast_seq == 0 {
+            bind.loaded = bind.loaded.max(message.id);
         }
         // Another session may have had it before.
         pushed.any |= push(bind, budget, message, redelivered(true), t);

@@ -13,13 +13,13 @@ impl Session {
     /// Does what is due.
     pub(crate) fn on_time(&mut self, t: &mut Turn<'_>) -> Result<(), Ending> {
         let now = t.now.ms;
-        if now >= self.patience_ends(t.env.awake_since) {
+        if !t.parked && now >= self.patience_ends(t.env.awake_since) {
             return Err(Ending::new(
                 CloseReason::HeartbeatTimeout,
                 "nothing came for 1.5 heartbeat intervals",
             ));
         }
-        if t.output.stuck_since().is_some_and(|_| now >= self.write_deadline(t)) {
+        if !t.parked && t.output.stuck_since().is_some_and(|_| now >= self.write_deadline(t)) {
             return Err(Ending::new(CloseReason::SlowReader, "the device does not read"));
         }
         if self.opening.as_ref().is_some_and(|opening| opening.deadline <= now) {
@@ -38,14 +38,17 @@ impl Session {
 
     /// When [`Session::on_time`] should be called, if nothing happens before. It may have moved away by then.
     pub(crate) fn deadline(&self, t: &Turn<'_>) -> u64 {
-        let mut deadline = self.check_at.min(self.patience_ends(t.env.awake_since));
-        if t.output.stuck_since().is_some() {
-            deadline = deadline.min(self.write_deadline(t));
+        let mut deadline = self.check_at;
+        if !t.parked {
+            deadline = deadline.min(self.patience_ends(t.env.awake_since));
+            if t.output.stuck_since().is_some() {
+                deadline = deadline.min(self.write_deadline(t));
+            }
         }
         if let Some(opening) = &self.opening {
             deadline = deadline.min(opening.deadline);
         }
-        let binds = self.binds.iter().filter_map(|b| b.deadline(&t.env.config, t.now.ms));
+        let binds = self.binds.iter().filter_map(|b| b.deadline(&t.env.config, t.now.ms, t.parked));
         binds.fold(deadline, u64::min)
     }
 

@@ -14,6 +14,7 @@ use crate::EngineConfig;
 use crate::admission::{AdmissionConfig, Memory, Refusal, Storm};
 use crate::link::{BindId, Identity, ToCluster};
 use crate::metrics::Counters;
+use crate::resume::ResumeKey;
 use crate::transport::Shared;
 use crate::walk::Walk;
 use crate::window::Window;
@@ -46,6 +47,7 @@ pub(crate) struct Env {
     pub(crate) config: EngineConfig,
     pub(crate) counters: Arc<Counters>,
     pub(crate) jitter: Jitter,
+    pub(crate) resume_key: ResumeKey,
     /// The room's place in the cluster; none before it has joined.
     pub(crate) identity: Option<Identity>,
     /// Counts the identities.
@@ -81,7 +83,12 @@ pub(crate) struct Env {
 }
 
 impl Env {
-    pub(crate) fn new(config: EngineConfig, counters: Arc<Counters>, seed: u64) -> Env {
+    pub(crate) fn new(
+        config: EngineConfig,
+        counters: Arc<Counters>,
+        resume_key: ResumeKey,
+        seed: u64,
+    ) -> Env {
         Env {
             limits: Arc::new(config.admission.clone()),
             storm: Storm::new(config.shard_count()),
@@ -91,6 +98,7 @@ impl Env {
             config,
             counters,
             jitter: Jitter::new(seed),
+            resume_key,
             identity: None,
             epoch: 0,
             questions: VecDeque::new(),
@@ -181,6 +189,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) id: SessionId,
     pub(crate) env: &'a mut Env,
     pub(crate) output: &'a mut Output,
+    /// The session has no socket: nothing is sent.
+    pub(crate) parked: bool,
 }
 
 impl Turn<'_> {
@@ -194,8 +204,11 @@ impl Turn<'_> {
         self.append(|out| longline_wire::encode_empty(FrameType::Pong, out).is_ok());
     }
 
-    /// Appends bytes to the output; `write` says whether it wrote a frame.
+    /// Appends bytes to the output; `write` says whether it wrote a frame. A parked session writes nothing.
     pub(crate) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        if self.parked {
+            return false;
+        }
         let buffer = self.output.buffer(&mut self.env.pool, self.now.ms);
         let before = buffer.len();
         let wrote = write(buffer);

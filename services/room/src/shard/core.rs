@@ -2,6 +2,7 @@
 
 mod inbound;
 mod leaving;
+mod resuming;
 mod sweeping;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,14 +14,18 @@ use longline_types::{CloseReason, Route, SessionId};
 
 use super::departure::Departure;
 use super::paged::Slab;
+use super::parking::Parking;
 use super::sweep::{Pace, Sweeps};
 use super::wheel::Wheel;
 use crate::EngineConfig;
 use crate::admission::{AdmissionConfig, Buffers, Refusal};
 use crate::link::{CLUSTER_BATCH, ClusterSender};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, State};
+use crate::resume::ResumeKey;
 use crate::session::{Connection, Ended, Ending, Env, Now, Output, Session, SocketState, Turn};
 use crate::transport::Transports;
+
+pub(crate) use resuming::Place;
 
 /// Leaving connections, beyond one for each that may greet, to which the room still says why.
 const TURNED_AWAY: u64 = 1024;
@@ -28,7 +33,7 @@ const TURNED_AWAY: u64 = 1024;
 /// What the shards of a room count together.
 #[derive(Default, Debug)]
 pub(crate) struct Totals {
-    /// Connections.
+    /// Connections; what is parked is none.
     pub(crate) connections: AtomicU64,
     /// Bytes that they take.
     pub(crate) memory: AtomicU64,
@@ -41,6 +46,7 @@ pub(crate) struct Core {
     connections: Slab<Connection>,
     wheel: Wheel,
     sweeps: Sweeps,
+    parking: Parking,
     /// Connections that have something to write or to close.
     listed: Vec<u32>,
     fired: Vec<u32>,
@@ -59,11 +65,13 @@ impl Core {
         config: EngineConfig,
         counters: Arc<Counters>,
         room: Arc<Totals>,
+        resume_key: ResumeKey,
         seed: u64,
     ) -> Core {
         Core {
             shard,
-            env: Env::new(config, counters, seed),
+            parking: Parking::new(&config),
+            env: Env::new(config, counters, resume_key, seed),
             connections: Slab::new(),
             wheel: Wheel::new(),
             sweeps: Sweeps::default(),
@@ -110,17 +118,18 @@ impl Core {
 
     /// Whether those who have not said who they are take as much memory as they may.
     fn is_crowded(&self) -> bool {
-        let strangers = u64::from(self.connections.len()) - self.env.counters.sessions.read();
+        let strangers = u64::from(self.len()) - self.env.counters.sessions.read();
         let share = self.env.limits.memory() / 100 * u64::from(self.env.limits.unauthenticated_percent);
         self.env.memory.greeting_bytes(strangers) >= share / u64::from(self.env.config.shard_count())
     }
 
     /// Counts what the connections take, for the room's sum.
     pub(crate) fn count_memory(&mut self) {
+        let connections = self.len();
         let env = &mut self.env;
-        let buffered = env.output_bytes as u64 + env.uplink_bytes;
+        let buffered = env.output_bytes as u64 + env.uplink_bytes + self.parking.bytes() as u64;
         let (sessions, binds) = (env.counters.sessions.read(), env.counters.binds.read());
-        let bytes = env.memory.bytes(self.connections.len().into(), sessions, binds, buffered);
+        let bytes = env.memory.bytes(connections.into(), sessions, binds, buffered);
         let before = std::mem::replace(&mut env.memory.counted, bytes);
         if bytes != before {
             // Wraps around where it is less than before, as the sum does.
@@ -136,8 +145,7 @@ impl Core {
         if let Some((refusal, _)) = refused {
             counters.refused(refusal);
         }
-        let leaving =
-            u64::from(self.connections.len()) - counters.sessions.read() - counters.unauthenticated.read();
+        let leaving = u64::from(self.len()) - counters.sessions.read() - counters.unauthenticated.read();
         let most = u64::from(self.env.config.max_unauthenticated) + TURNED_AWAY;
         // Nothing is spent on an address that is denied, nor on those whom there are too many to talk to.
         if leaving >= most || matches!(refused, Some((Refusal::Denied, _))) {
@@ -221,15 +229,20 @@ impl Core {
         self.env.transports.settings.trusts(peer)
     }
 
-    /// Bytes came.
-    pub(crate) fn received(&mut self, index: u32, bytes: &[u8], now: Now) {
+    /// Bytes came. Says where the socket belongs from now on.
+    pub(crate) fn received(&mut self, index: u32, bytes: &[u8], now: Now) -> Place {
         self.env.counters.received_bytes.add(bytes.len() as u64);
-        self.connection_event(index, now, |connection, env| connection.received(bytes, now, env));
+        let returning =
+            self.connection_event(index, now, |connection, env| connection.received(bytes, now, env));
+        if let Some(returning) = returning.flatten() {
+            return self.give_back(index, *returning, now);
+        }
         if self.keeps_strangers_bytes(index) && self.is_crowded() {
             self.env.counters.refused(Refusal::Unauthenticated);
             let ending = Ending::refused(Refusal::Unauthenticated, 0, now, &mut self.env);
             self.connection_event(index, now, |connection, env| connection.end(&ending, now, env));
         }
+        Place::Same
     }
 
     /// Whether a connection that has not said who it is has sent a part of a frame.
@@ -273,9 +286,17 @@ impl Core {
     pub(crate) fn writable(&mut self, index: u32, now: Now) -> Option<&Output> {
         let connection = self.connections.get_mut(index)?;
         let before = connection.buffers();
-        connection.seal(now, &mut self.env);
+        let sealed = connection.seal(now, &mut self.env);
         self.env.memory.changed(before, connection.buffers());
-        Some(connection.output())
+        if let Err(ending) = sealed {
+            self.connection_event(index, now, |connection, env| {
+                connection.end(&ending, now, env);
+                // Nor could its CLOSE be sealed.
+                connection.lost(now, env);
+            });
+            return None;
+        }
+        self.connections.get(index).map(Connection::output)
     }
 
     /// What is not written yet, sealed or not.
@@ -287,6 +308,11 @@ impl Core {
     /// What the socket is to do; a connection that is not there is finished.
     pub(crate) fn socket_state(&self, index: u32) -> SocketState {
         self.connections.get(index).map_or(SocketState::Finished, Connection::socket_state)
+    }
+
+    /// The socket of a session that is parked is closed.
+    pub(crate) fn detached(&mut self, index: u32, now: Now) {
+        self.connection_event(index, now, Connection::detached);
     }
 
     /// The socket is closed.
@@ -305,9 +331,9 @@ impl Core {
         self.connections.places()
     }
 
-    /// Connections in the shard.
+    /// Connections in the shard; what is parked is none.
     pub(crate) fn len(&self) -> u32 {
-        self.connections.len()
+        self.connections.len() - self.parking.len()
     }
 
     /// The shard is to end once its connections are told.
@@ -331,6 +357,7 @@ impl Core {
         counters.turns.add(1);
         self.run_timers(now);
         self.run_handshakes(now);
+        self.end_parkings(now);
         let pace = self.run_sweeps(now);
         // After those who are asked now, so that nothing is begun between the last of them and what follows.
         let leaves = self.run_departure(now);
@@ -338,11 +365,12 @@ impl Core {
         counters.output_bytes.set(self.env.output_bytes as u64);
         counters.binds_waiting.set(self.env.binds_waiting.into());
         counters.load_line.set(self.env.load_line.len() as u64);
+        counters.parked_bytes.set(self.parking.bytes() as u64);
         match pace {
             Pace::Busy => 0,
             Pace::Waiting => 10,
             Pace::Idle if leaves => 10,
-            Pace::Idle => self.wheel.quiet_ms(now.ms, 16),
+            Pace::Idle => self.wheel.quiet_ms(now.ms, 16).min(self.parking.quiet_ms(now.ms)),
         }
     }
 
@@ -408,7 +436,11 @@ impl Core {
             && let Some(id) = self.env.transports.waiting.pop_front()
         {
             if self.connections.get(id.index()).is_some_and(|connection| connection.id() == id) {
-                self.connection_event(id.index(), now, |connection, env| connection.received(&[], now, env));
+                // No HELLO can come of it yet, and so nobody who returns.
+                self.connection_event(id.index(), now, |connection, env| {
+                    let returning = connection.received(&[], now, env);
+                    returning.into_iter().for_each(|returning| connection.open_anew(*returning, now, env));
+                });
             }
         }
     }
@@ -467,11 +499,31 @@ impl Core {
         let buffers = connection.buffers();
         let result = event(connection, env);
         env.memory.changed(buffers, connection.buffers());
-        if before != connection.resident() {
+        let after = connection.resident();
+        let socket = match connection.socket_state() {
+            SocketState::Open => !connection.output().is_empty(),
+            // A socket is closed once; a parked session has none after that.
+            SocketState::Given => before.state != State::Parked,
+            SocketState::Leaving | SocketState::Finished => true,
+        };
+        if before != after {
             connection.moved(before, env);
+            match (before.state, after.state) {
+                (State::Parked, State::Parked) => {}
+                (State::Parked, _) => {
+                    env.counters.parked_sessions.sub(1);
+                    self.parking.remove(index);
+                    self.room.connections.fetch_add(1, Ordering::Relaxed);
+                }
+                (_, State::Parked) => {
+                    env.counters.parked_sessions.add(1);
+                    self.parking.add(index, connection.parked_memory().unwrap_or(0), now.ms);
+                    self.room.connections.fetch_sub(1, Ordering::Relaxed);
+                }
+                _ => {}
+            }
         }
-        let due = !connection.output().is_empty() || connection.socket_state() != SocketState::Open;
-        if due && !connection.listed {
+        if socket && !connection.listed {
             connection.listed = true;
             self.listed.push(index);
         }

@@ -11,7 +11,7 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 
-use super::core::Core;
+use super::core::{Core, Place};
 use super::sockets::{Got, Sockets, Took};
 use crate::admission::Gate;
 use crate::link::{ClusterSender, ShardInbox};
@@ -307,15 +307,34 @@ impl Shard {
         match got {
             Got::Bytes(0) | Got::Nothing => {}
             Got::Bytes(count) | Got::Last(count) => {
-                self.core.received(index, &self.buffer[..count], now);
+                let mut place = self.core.received(index, &self.buffer[..count], now);
                 if let Some(client) = self.core.take_introduced() {
                     self.let_in(index, client.ip(), now);
+                    // What came behind the header, if it is still wanted.
+                    place = self.core.received(index, &[], now);
+                }
+                if let Place::Moved(to) = place {
+                    self.move_socket(index, to, now);
+                    return false;
                 }
             }
             Got::End => self.core.lost(index, now),
             Got::Error => self.core.failed(index, now),
         }
         matches!(got, Got::Bytes(_))
+    }
+
+    /// The socket of a device that has got its session back goes to that session.
+    fn move_socket(&mut self, from: u32, to: u32, now: Now) {
+        self.wiring.gate.relocate(from, to, now.us());
+        let registry = self.wiring.poll.registry();
+        match self.sockets.relocate(from, to, Token(to as usize), registry) {
+            Ok(()) => self.ready.push(to),
+            Err(error) => {
+                tracing::warn!(%error, "cannot watch a connection that has returned");
+                self.core.lost(to, now);
+            }
+        }
     }
 
     /// Sockets that were full have space again.
@@ -334,6 +353,9 @@ impl Shard {
     }
 
     fn write_one(&mut self, index: u32, now: Now) {
+        if self.core.socket_state(index) == SocketState::Given {
+            return self.give_up(index, now);
+        }
         if let Some(socket) = self.sockets.get_mut(index) {
             while !socket.is_full
                 && self.core.socket_state(index) != SocketState::Finished
@@ -355,6 +377,18 @@ impl Shard {
             self.core.remove(index);
             self.wiring.gate.leave(index, now.us());
         }
+    }
+
+    /// The session is parked: its socket may take what there is at once.
+    fn give_up(&mut self, index: u32, now: Now) {
+        if let Some(socket) = self.sockets.get_mut(index)
+            && let Some(output) = self.core.writable(index, now).filter(|output| !output.is_empty())
+        {
+            let _ = socket.write(output);
+        }
+        self.sockets.close(index);
+        self.core.detached(index, now);
+        self.wiring.gate.leave(index, now.us());
     }
 
     /// Gives the last bytes and questions a moment to leave.

@@ -24,6 +24,21 @@ pub(super) enum Event {
     Break {
         device: usize,
     },
+    /// Its network is gone: it acknowledges so many messages more, which nobody hears, and the room does not notice.
+    Cut {
+        device: usize,
+        acks: usize,
+    },
+    /// The room notices that a connection is broken.
+    Notice {
+        pick: usize,
+    },
+    /// It connects and wants its session back; `users`: with these binds instead of those it had.
+    Return {
+        device: usize,
+        token: Token,
+        users: Option<u8>,
+    },
     Bind {
         device: usize,
         index: u32,
@@ -90,12 +105,38 @@ pub(super) enum Event {
 #[cfg(feature = "fuzzing")]
 const MOST_EVENTS: usize = 400;
 
+/// What it shows then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Token {
+    /// Of the latest WELCOME that it has read.
+    Latest,
+    /// Of the one before: it was used, or leads to a session that is left over.
+    Before,
+    /// With one bit changed.
+    Forged { bit: usize },
+    /// That of another device.
+    Stolen,
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    prop_oneof![
+        12 => Just(Token::Latest),
+        1 => Just(Token::Before),
+        1 => (0usize..33 * 8).prop_map(|bit| Token::Forged { bit }),
+        1 => Just(Token::Stolen),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let device = 0..world::DEVICES;
     let user = || 0..world::USERS;
     prop_oneof![
         2 => (device.clone(), 1u8..8).prop_map(|(device, users)| Event::Connect { device, users }),
         1 => device.clone().prop_map(|device| Event::Break { device }),
+        1 => (device.clone(), 0usize..4).prop_map(|(device, acks)| Event::Cut { device, acks }),
+        1 => any::<prop::sample::Index>().prop_map(|pick| Event::Notice { pick: pick.index(64) }),
+        4 => (device.clone(), token(), prop::option::weighted(0.2, 1u8..8))
+            .prop_map(|(device, token, users)| Event::Return { device, token, users }),
         1 => (device.clone(), 0u32..18, user()).prop_map(|(device, index, user)| Event::Bind { device, index, user }),
         1 => (device.clone(), 0u32..4).prop_map(|(device, index)| Event::Unbind { device, index }),
         12 => (device.clone(), 1usize..8000).prop_map(|(device, bytes)| Event::Read { device, bytes }),

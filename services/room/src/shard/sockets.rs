@@ -75,6 +75,23 @@ impl Sockets {
         Ok(())
     }
 
+    /// Moves a socket, in place of the one that is there, if there is one. It is to be read from: what came meanwhile may have been told
+    /// under its old index.
+    pub(crate) fn relocate(
+        &mut self,
+        from: u32,
+        to: u32,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let moved = self.sockets.get_mut(from).and_then(Option::take);
+        let mut moved = moved.ok_or(io::ErrorKind::NotConnected)?;
+        registry.reregister(&mut moved.stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        moved.is_ready = true;
+        *self.sockets.at(to) = Some(moved);
+        Ok(())
+    }
+
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Socket> {
         self.sockets.get_mut(index)?.as_mut()
     }

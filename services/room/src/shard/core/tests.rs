@@ -23,7 +23,8 @@ const IDENTITY: Identity = Identity { node: 1, incarnation: 1 };
 
 pub(super) fn core() -> Core {
     let config = EngineConfig { max_unauthenticated: 1_000_000, ..EngineConfig::default() };
-    let mut core = Core::new(0, config, Arc::new(Counters::default()), Arc::default(), 1);
+    let mut core =
+        Core::new(0, config, Arc::new(Counters::default()), Arc::default(), ResumeKey::random(), 1);
     core.command(Command::Identity(IDENTITY), NOW, &|_| String::new());
     core
 }
@@ -31,7 +32,7 @@ pub(super) fn core() -> Core {
 /// A connection that has sent its HELLO.
 fn greeted(core: &mut Core, number: u64) -> u32 {
     let index = core.accepted(NOW).unwrap();
-    core.received(index, &hello(number), NOW);
+    assert_eq!(core.received(index, &hello(number), NOW), Place::Same);
     index
 }
 
@@ -190,7 +191,7 @@ fn tls_greeted(core: &mut Core, authority: &Authority) -> (u32, ClientConnection
     let index = core.accepted(NOW).unwrap();
     let mut client = authority.client();
     core.env.transports.handshakes = 1;
-    core.received(index, &testing::sent(&mut client), NOW);
+    assert_eq!(core.received(index, &testing::sent(&mut client), NOW), Place::Same);
     (index, client)
 }
 
@@ -209,7 +210,7 @@ fn tls_session(core: &mut Core, authority: &Authority, number: u64) -> u32 {
     let flight = written(core, index);
     testing::read(&mut client, &flight);
     let hello = testing::sealed(&mut client, &hello(number));
-    core.received(index, &hello, NOW);
+    assert_eq!(core.received(index, &hello, NOW), Place::Same);
     bound_and_loaded(core);
     let welcome = written(core, index);
     assert!(!testing::read(&mut client, &welcome).is_empty(), "WELCOME");
@@ -245,11 +246,14 @@ fn noise_session(core: &mut Core, key: &longline_noise::StaticKey, number: u64) 
     let index = core.accepted(NOW).unwrap();
     let (mut initiator, message) = longline_noise::Initiator::new(&key.public()).unwrap();
     core.env.transports.handshakes = 1;
-    core.received(index, &[&longline_noise::PREFACE, message.as_slice()].concat(), NOW);
+    assert_eq!(
+        core.received(index, &[&longline_noise::PREFACE, message.as_slice()].concat(), NOW),
+        Place::Same
+    );
     let mut session = initiator.finish(&written(core, index)).unwrap().unwrap();
     let mut records = Vec::new();
     session.seal(&hello(number)[PREFACE.len()..], &mut records).unwrap();
-    core.received(index, &records, NOW);
+    assert_eq!(core.received(index, &records, NOW), Place::Same);
     bound_and_loaded(core);
     assert!(session.open(&mut written(core, index)).unwrap().payload > 0, "WELCOME");
 }
@@ -281,25 +285,33 @@ fn numbers_of_connections_follow_what_becomes_of_them() {
         State::ALL.map(|state| population.in_state(TransportKind::Tcp, state))
     };
     let greeting = core.accepted(NOW).unwrap();
-    assert_eq!((numbers(&core), states(&core)), ((1, 0, 0, 1), [1, 0, 0, 0]));
+    assert_eq!((numbers(&core), states(&core)), ((1, 0, 0, 1), [1, 0, 0, 0, 0]));
     let opening = greeted(&mut core, 2);
     asked_bind(&mut core);
-    assert_eq!((numbers(&core), states(&core)), ((1, 1, 1, 2), [1, 1, 0, 0]));
+    assert_eq!((numbers(&core), states(&core)), ((1, 1, 1, 2), [1, 1, 0, 0, 0]));
     assert!(core.env.counters.sdks.sessions().is_empty(), "it is not known yet whether to believe it");
     let session = idle_session(&mut core, 1);
-    assert_eq!((numbers(&core), states(&core)), ((1, 2, 2, 3), [1, 1, 1, 0]));
+    assert_eq!((numbers(&core), states(&core)), ((1, 2, 2, 3), [1, 1, 1, 0, 0]));
     assert_eq!(core.env.counters.population.in_network(TransportKind::Tcp, 0), 1);
     assert_eq!(core.env.counters.sdks.sessions(), [("rust/0.1.0".to_owned(), 1)]);
     for index in [greeting, opening, session] {
         core.lost(index, NOW);
     }
-    assert_eq!(states(&core), [0, 0, 0, 3]);
-    for index in [greeting, opening, session] {
+    assert_eq!(states(&core), [0, 0, 0, 2, 1]);
+    for index in [greeting, opening] {
         core.remove(index);
     }
-    assert_eq!((numbers(&core), states(&core)), ((0, 0, 0, 0), [0; 4]));
+    assert_eq!(numbers(&core), (0, 0, 1, 0), "who is parked is no connection");
+    assert_eq!((core.len(), core.env.counters.parked_sessions.read()), (0, 1));
     assert_eq!(core.env.counters.population.in_network(TransportKind::Tcp, 0), 0);
     assert!(core.env.counters.sdks.sessions().is_empty());
+    assert_eq!(core.socket_state(session), SocketState::Given);
+    let later = Now { ms: NOW.ms + u64::from(core.env.config.park_ms), ..NOW };
+    core.turn(later);
+    assert_eq!(core.socket_state(session), SocketState::Finished);
+    core.remove(session);
+    assert_eq!((numbers(&core), states(&core)), ((0, 0, 0, 0), [0; 5]));
+    assert_eq!(core.env.counters.parked_sessions.read(), 0);
     assert!(matches!(core.env.questions.pop_front(), Some(ToCluster::Unbind { .. })));
 }
 
@@ -352,8 +364,8 @@ fn unwritten_bytes_are_bounded_in_the_session_and_in_the_shard_d5() {
     core.env.config.output_bytes = 10_000;
     core.env.config.shard_output_bytes = 14_000;
     let (first, second) = (idle_session(&mut core, 1), idle_session(&mut core, 2));
-    assert_eq!(delivered(&mut core, first, 1, 0..5), [Pushed, Pushed, Pushed, Deferred, Deferred]);
-    assert_eq!(delivered(&mut core, second, 2, 5..8), [Pushed, Deferred, Deferred]);
+    assert_eq!(delivered(&mut core, first, 1, 1..6), [Pushed, Pushed, Pushed, Deferred, Deferred]);
+    assert_eq!(delivered(&mut core, second, 2, 6..9), [Pushed, Deferred, Deferred]);
     let unwritten = core.output(first).map_or(0, Output::len);
     core.wrote(first, unwritten, NOW);
     core.run_loads(NOW);
@@ -368,8 +380,9 @@ fn an_acknowledgement_that_is_repeated_asks_nothing_more() {
     assert_eq!(delivered(&mut core, index, 1, 7..8), [Delivered::Pushed]);
     let mut ack = Vec::new();
     encode(&client::Ack { index: 0, ids: vec![7, 7] }, &mut ack).unwrap();
-    core.received(index, &ack, NOW);
-    core.received(index, &ack, NOW);
+    for _ in 0..2 {
+        assert_eq!(core.received(index, &ack, NOW), Place::Same);
+    }
     assert!(matches!(core.env.questions.pop_front(), Some(ToCluster::Ack { id: MessageId(7), .. })));
     assert!(core.env.questions.is_empty());
     assert_eq!((core.env.counters.acks.read(), core.env.counters.foreign_acks.read()), (1, 0));
@@ -392,14 +405,14 @@ fn silences_of_an_interval_are_counted_by_what_followed() {
     let ping = [FrameType::Ping.number(), 0];
     for at in [later(100), later(340)] {
         assert_eq!(silences(&core), (0, 0), "that was no interval");
-        core.received(index, &ping, at);
+        assert_eq!(core.received(index, &ping, at), Place::Same);
         core.wrote(index, 2, at);
     }
     assert_eq!(silences(&core), (1, 0));
     core.turn(later(340 + 359));
     assert_eq!(core.socket_state(index), SocketState::Open);
     core.turn(later(340 + 361));
-    assert_eq!(core.socket_state(index), SocketState::Leaving, "1.5 intervals");
+    assert_eq!(core.socket_state(index), SocketState::Given, "1.5 intervals");
     assert_eq!(silences(&core), (1, 1));
 
     let another = |core: &mut Core, number| {
@@ -417,7 +430,7 @@ fn silences_of_an_interval_are_counted_by_what_followed() {
     assert_eq!(silences(&core), (1, 2), "a device that says goodbye could be heard");
     let paused = another(&mut core, 5);
     core.woke(later(300));
-    core.received(paused, &ping, later(300));
+    assert_eq!(core.received(paused, &ping, later(300)), Place::Same);
     assert_eq!(silences(&core), (1, 2), "nobody listened");
 }
 
@@ -439,5 +452,5 @@ fn a_shorter_heartbeat_counts_from_when_the_device_is_told() {
     core.turn(later(289));
     assert_eq!(core.socket_state(index), SocketState::Open, "it may have been silent for 200 s");
     core.turn(later(291));
-    assert_eq!(core.socket_state(index), SocketState::Leaving);
+    assert_eq!(core.socket_state(index), SocketState::Given);
 }

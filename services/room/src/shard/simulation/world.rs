@@ -1,22 +1,24 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use longline_pb::client;
 use longline_types::{Address, Class, MessageId, ProductId, Route, SessionId, Slot, Stamp};
 use longline_wire::FrameType;
 use tokio::sync::oneshot;
 
-use super::Event;
-use super::device::{Device, bind, frame};
+use super::device::{Device, Given, bind, frame};
+use super::{Event, Token};
 use crate::EngineConfig;
 use crate::link::{
     Answer, BindId, ClusterReceiver, ClusterSender, Command, Delivered, Delivery, Identity, LoadRequest,
     Message, ShardInbox, ShardSender, ToCluster, cluster_channel, shard_queue,
 };
 use crate::metrics::{Counters, State};
+use crate::resume::ResumeKey;
 use crate::session::{Now, SocketState};
-use crate::shard::core::Core;
+use crate::shard::core::{Core, Place, Totals};
 use crate::transport::TransportKind;
 use crate::walk::Walks;
 
@@ -25,6 +27,8 @@ pub(super) const USERS: usize = 3;
 
 const OUTPUT: u32 = 3_000;
 const CHECK_S: u32 = 5;
+const PARK_MS: u32 = 3_000;
+const PARKED: u32 = 2;
 const SHARD_OUTPUT: u64 = 4_000;
 const LARGEST: usize = 3_000;
 /// Bytes of BOUND, UPLINK_ACK and PONG that a device may have asked for.
@@ -36,12 +40,18 @@ const ROUND_MS: u64 = 500;
 pub(super) struct World {
     core: Core,
     counters: Arc<Counters>,
+    /// Connections of the room.
+    room: Arc<Totals>,
     now: Now,
     sender: ShardSender,
     inbox: ShardInbox,
     links: ClusterSender,
     receiver: ClusterReceiver,
     devices: [Device; DEVICES],
+    /// Connections whose device is gone without the room's notice.
+    orphans: Vec<SessionId>,
+    /// What somebody has acknowledged, ever: (user, id).
+    acknowledged: HashSet<(usize, u64)>,
     pub(super) window: u16,
     walks: Walks,
     // The cluster.
@@ -79,23 +89,29 @@ impl World {
             cluster_batches: 2,
             cluster_backlog: 20,
             frame_burst: 10_000,
+            park_ms: PARK_MS,
+            parked_sessions: PARKED,
             ..EngineConfig::default()
         };
         let counters = Arc::new(Counters::default());
         let (sender, inbox) = shard_queue(1000, 1 << 20, || {});
         let (links, receiver) = cluster_channel(2);
-        let core = Core::new(0, config, Arc::clone(&counters), Arc::default(), 42);
+        let room = Arc::default();
+        let core = Core::new(0, config, Arc::clone(&counters), Arc::clone(&room), ResumeKey::random(), 42);
         let identity = Identity { node: 3, incarnation: 1 };
         sender.command(Command::Identity(identity)).unwrap();
         World {
             core,
             counters,
+            room,
             now: Now { ms: 1, wall_ms: 1_800_000_000_000 },
             sender,
             inbox,
             links,
             receiver,
             devices: Default::default(),
+            orphans: Vec::new(),
+            acknowledged: HashSet::new(),
             window,
             walks: Walks::default(),
             store: BTreeMap::new(),
@@ -114,8 +130,17 @@ impl World {
         match event {
             Event::Connect { device, users } => self.connect(device, users),
             Event::Break { device } => self.lose(device),
-            Event::Bind { device, index, user } => self.send(device, &frame(&bind(index, name(user)))),
-            Event::Unbind { device, index } => self.send(device, &frame(&client::Unbind { index })),
+            Event::Cut { device, acks } => self.cut(device, acks),
+            Event::Notice { pick } => self.notice(pick),
+            Event::Return { device, token, users } => self.come_back(device, token, users),
+            Event::Bind { device, index, user } => {
+                self.devices[device].changes(index, Some(user));
+                self.send(device, &frame(&bind(index, name(user))));
+            }
+            Event::Unbind { device, index } => {
+                self.devices[device].changes(index, None);
+                self.send(device, &frame(&client::Unbind { index }));
+            }
             Event::Read { device, bytes } => self.read(device, bytes),
             Event::Ack { device, count } => self.acknowledge(device, count),
             Event::AckForeign { device, id } => {
@@ -157,13 +182,14 @@ impl World {
         let mut listed = Vec::new();
         self.core.take_listed(&mut listed);
         for index in listed {
-            if self.core.socket_state(index) == SocketState::Finished {
-                self.core.remove(index);
-                self.devices
-                    .iter_mut()
-                    .filter(|d| d.connection == Some(index))
-                    .for_each(|d| d.connection = None);
+            let state = self.core.socket_state(index);
+            match state {
+                SocketState::Open | SocketState::Leaving => continue,
+                SocketState::Given => self.core.detached(index, self.now),
+                SocketState::Finished => self.core.remove(index),
             }
+            let devices = self.devices.iter_mut();
+            devices.filter(|d| d.connection == Some(index)).for_each(|d| d.connection = None);
         }
         while let Ok(batch) = self.receiver.try_recv() {
             for question in batch {
@@ -177,9 +203,9 @@ impl World {
     fn note(&mut self, question: &ToCluster) {
         match question {
             ToCluster::Load(request) => self.must_know(request.bind.session, number(&request.address)),
-            ToCluster::Ack { id, .. } => {
-                let acknowledged = self.devices.iter().any(|d| d.acknowledged.contains(&id.0));
-                assert!(acknowledged, "nobody has acknowledged {id}");
+            ToCluster::Ack { address, id, .. } => {
+                let acknowledged = self.acknowledged.contains(&(number(address), id.0));
+                assert!(acknowledged, "nobody has acknowledged {id} of {address}");
             }
             _ => {}
         }
@@ -193,12 +219,63 @@ impl World {
 
     fn connect(&mut self, device: usize, users: u8) {
         self.lose(device);
+        self.greet(device, chosen(users), Given::default());
+    }
+
+    /// A device wants its session back, while the room still thinks it connected or not.
+    fn come_back(&mut self, device: usize, token: Token, users: Option<u8>) {
+        self.cut(device, 0);
+        let users = users.map_or_else(|| self.devices[device].users.clone(), chosen);
+        if users.is_empty() {
+            return;
+        }
+        let (own, other) = (&self.devices[device], &self.devices[(device + 1) % DEVICES]);
+        let shown = match token {
+            Token::Latest => own.latest.clone(),
+            Token::Before => own.before.clone(),
+            Token::Stolen => Given { session: u64::MAX, ..other.latest.clone() },
+            Token::Forged { bit } => {
+                let mut forged = Given { session: u64::MAX, ..own.latest.clone() };
+                forged.token.get_mut(bit / 8).into_iter().for_each(|byte| *byte ^= 1 << (bit % 8));
+                forged
+            }
+        };
+        self.greet(device, users, shown);
+    }
+
+    fn greet(&mut self, device: usize, users: Vec<(u32, usize)>, shown: Given) {
         let Some(connection) = self.core.accepted(self.now) else { return };
-        let chosen = (0..USERS).filter(|user| users >> user & 1 == 1);
-        let users: Vec<(u32, String)> = chosen.enumerate().map(|(i, user)| (i as u32, name(user))).collect();
-        self.devices[device].connected(connection);
-        let hello = self.devices[device].hello(&format!("device-{device}"), users.into_iter());
+        self.devices[device].connected(connection, users);
+        let hello = self.devices[device].hello(&format!("device-{device}"), &shown);
+        let mut connections = self.core.connections();
+        let is_there = connections.any(|c| c.id().0 == shown.session && c.resumes() == Some(shown.resumes));
+        drop(connections);
+        // A connection that is turned away is not welcomed at all.
+        self.devices[device].resumes = (is_there && !shown.token.is_empty()).then_some(shown);
         self.send(device, &hello);
+    }
+
+    /// The device is gone, and the room thinks it still there.
+    fn cut(&mut self, device: usize, acks: usize) {
+        for _ in 0..acks {
+            self.acknowledges(device);
+        }
+        if let Some(connection) = self.devices[device].connection.take() {
+            let id = self.core.connections().map(|c| c.id()).find(|id| id.index() == connection);
+            self.orphans.extend(id);
+        }
+    }
+
+    fn notice(&mut self, pick: usize) {
+        if self.orphans.is_empty() {
+            return;
+        }
+        let id = self.orphans.swap_remove(pick % self.orphans.len());
+        let taken_up = self.devices.iter().any(|d| d.connection == Some(id.index()));
+        if !taken_up && self.core.connections().any(|c| c.id() == id) {
+            self.core.lost(id.index(), self.now);
+        }
+        self.turn();
     }
 
     fn lose(&mut self, device: usize) {
@@ -212,8 +289,13 @@ impl World {
         if let Some(connection) = self.devices[device].connection {
             // In two pieces, for no piece is sure to be a whole frame.
             let (first, second) = bytes.split_at(bytes.len() / 2);
-            self.core.received(connection, first, self.now);
-            self.core.received(connection, second, self.now);
+            for piece in [first, second] {
+                let connection = self.devices[device].connection.unwrap_or(connection);
+                match self.core.received(connection, piece, self.now) {
+                    Place::Same => {}
+                    Place::Moved(to) => self.devices[device].connection = Some(to),
+                }
+            }
         }
     }
 
@@ -232,10 +314,22 @@ impl World {
 
     fn acknowledge(&mut self, device: usize, count: usize) {
         for _ in 0..count.min(self.devices[device].owed.len()) {
-            let (index, id) = self.devices[device].owed.remove(0);
-            self.devices[device].acknowledged.insert(id);
-            self.send(device, &frame(&client::Ack { index: index.into(), ids: vec![id] }));
+            if let Some((index, id)) = self.acknowledges(device) {
+                self.send(device, &frame(&client::Ack { index: index.into(), ids: vec![id] }));
+            }
         }
+    }
+
+    /// A device has a message safe, whether the room will hear of it or not.
+    fn acknowledges(&mut self, device: usize) -> Option<(u8, u64)> {
+        let connection = self.devices[device].connection?;
+        let (index, id) = self.devices[device].acknowledge()?;
+        let mut binds =
+            self.core.connections().filter(|c| c.id().index() == connection).flat_map(|c| c.audit());
+        if let Some(bind) = binds.find(|bind| bind.index == index) {
+            self.acknowledged.insert((number(&bind.address), id));
+        }
+        Some((index, id))
     }
 
     fn new_message(&mut self, bytes: usize, broadcast_seq: u64) -> Message {
@@ -343,10 +437,13 @@ impl World {
             assert!(audit.stamp.is_none() || displaced < audit.stamp, "R1, R5: displaced: {audit:?}");
             let known = self.known.iter().filter(|(s, u, _)| (*s, *u) == (audit.session, user));
             for (_, _, id) in known {
-                let forgotten = audit.held && audit.clean && !audit.holds.contains(id);
+                let remembered = audit.holds.contains(id) || audit.parked && audit.due.contains(id);
+                let forgotten = audit.held && audit.clean && !remembered;
                 assert!(!forgotten, "D1, D3, D4: {id} waits, and nobody remembers it: {audit:?}");
             }
         }
+        let parked = self.core.connections().filter(|c| c.resident().state == State::Parked).count();
+        assert!(parked <= PARKED as usize && parked as u64 == self.counters.parked_sessions.read());
         let loading = audits.iter().filter(|a| a.loading).count();
         let unwritten: Vec<usize> = self.core.connections().map(|c| c.output().len()).collect();
         let (loads, uplink_bytes, output) = self.core.env().totals();
@@ -355,7 +452,9 @@ impl World {
         assert_eq!(output, unwritten.iter().sum::<usize>());
         // Pushes stay below the limits, or one goes on its own; what answers the device is small, and bounded by its frames.
         let most = |limit: usize| limit.max(limit / 8 + LARGEST + 64);
-        let (each, all) = (most(OUTPUT as usize) + ANSWERS, most(SHARD_OUTPUT as usize) + DEVICES * ANSWERS);
+        let connections = unwritten.len().max(DEVICES);
+        let (each, all) =
+            (most(OUTPUT as usize) + ANSWERS, most(SHARD_OUTPUT as usize) + connections * ANSWERS);
         assert!(unwritten.iter().all(|u| *u <= each) && output <= all, "D5: {unwritten:?}");
         let limit = FrameType::Hello.limit() + 5;
         assert!(self.core.connections().all(|c| c.partial_input() <= limit));
@@ -390,7 +489,8 @@ impl World {
                 assert!(before.is_none_or(|before| before != *number), "asked twice: {question:?}");
             }
         }
-        if self.counters.failed_loads.read() == 0 {
+        let Counters { failed_loads, parkings, resumes, .. } = &*self.counters;
+        if [failed_loads, parkings, resumes].iter().all(|count| count.read() == 0) {
             let loads = self.questions.iter().filter(|q| matches!(q, ToCluster::Load(_))).count();
             assert_eq!(loads, latest.len(), "two loads of one bind");
         }
@@ -422,6 +522,9 @@ impl World {
             if self.devices[device].confused {
                 self.lose(device);
             }
+        }
+        while !self.orphans.is_empty() {
+            self.notice(0);
         }
         let rounds = 4 * u64::from(CHECK_S) * 1000 / ROUND_MS;
         for _ in 0..rounds {
@@ -463,14 +566,23 @@ impl World {
 
     /// Nothing is held for sessions that have gone: no memory, and no routes in the register.
     pub(super) fn check_that_nothing_is_held(&self) {
-        assert_eq!(self.core.len(), 0);
+        assert_eq!((self.core.len(), self.core.connections().count()), (0, 0));
         assert_eq!(self.core.env().totals(), (0, 0, 0));
         assert_eq!(self.core.env().binds_waiting, 0);
-        for number in [&self.counters.sessions, &self.counters.unauthenticated, &self.counters.binds] {
+        let Counters { sessions, unauthenticated, binds, parked_sessions, parked_bytes, .. } =
+            &*self.counters;
+        for number in [sessions, unauthenticated, binds, parked_sessions, parked_bytes] {
             assert_eq!(number.read(), 0);
         }
+        assert_eq!(self.room.connections.load(Ordering::Relaxed), 0);
         assert!(self.routes.values().all(|r| r.node == 99), "R1: {:?}", self.routes);
     }
+}
+
+/// The users of these bits, each with an index.
+fn chosen(users: u8) -> Vec<(u32, usize)> {
+    let chosen = (0..USERS).filter(|user| users >> user & 1 == 1);
+    chosen.enumerate().map(|(index, user)| (index as u32, user)).collect()
 }
 
 fn name(user: usize) -> String {
