@@ -1,10 +1,12 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask lint`, `cargo xtask cluster`, `cargo xtask load`, `cargo xtask fuzz`.
+//! The project's chores: `cargo xtask test`, `cargo xtask lint`, `cargo xtask cluster`, `cargo xtask load`, `cargo xtask fuzz`,
+//! `cargo xtask simulate`.
 
 mod cluster;
 mod command;
 mod fuzz;
 mod lint;
 mod load;
+mod simulate;
 mod test;
 
 use clap::Parser;
@@ -20,6 +22,8 @@ enum Chore {
     Load(load::Args),
     /// Gives random inputs, made to reach ever more code, to what reads bytes from outside.
     Fuzz(fuzz::Args),
+    /// Lets thousands of random schedules happen to the room's session machine.
+    Simulate(simulate::Args),
     /// Starts a whole cluster on this machine as separate processes, until Ctrl-C.
     Cluster(cluster::Args),
 }
@@ -30,6 +34,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Lint => lint::run(),
         Chore::Load(args) => load::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
+        Chore::Simulate(args) => simulate::run(&args),
         Chore::Cluster(args) => cluster::run(args),
     }
 }

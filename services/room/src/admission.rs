@@ -25,7 +25,7 @@ pub use follow::KEY;
 #[cfg(test)]
 pub(crate) use follow::metric_descriptions;
 pub(crate) use follow::{Documents, follow};
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, Passed};
 pub use limits::{AdmissionConfig, BadAdmission};
 pub(crate) use memory::{Buffers, Memory};
 pub use networks::Networks;

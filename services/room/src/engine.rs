@@ -17,7 +17,7 @@ use crate::link::{ClusterReceiver, ShardSender, cluster_channel, shard_queue};
 use crate::listeners::Listeners;
 use crate::metrics::{Counters, Exporter, Sdks};
 use crate::resume::ResumeKey;
-use crate::shard::{Core, Shard, Totals, WAKER, Wiring, reserve};
+use crate::shard::{Core, Crossings, Shard, Totals, WAKER, Wiring, reserve};
 use crate::{BadAdmission, EngineConfig};
 
 /// The running shards. Dropped without [`Engine::stop`] they are told to stop, and not waited for.
@@ -72,10 +72,17 @@ impl Engine {
             ended,
             admission: Arc::clone(&admission),
         };
-        for (number, sockets) in listeners.sockets.into_iter().enumerate() {
-            let number = u8::try_from(number)?;
+        let mut polls = Vec::new();
+        let mut wakers = Vec::new();
+        for _ in &listeners.sockets {
             let poll = Poll::new()?;
-            let waker = Waker::new(poll.registry(), WAKER)?;
+            wakers.push(Arc::new(Waker::new(poll.registry(), WAKER)?));
+            polls.push(poll);
+        }
+        let crossings = Arc::new(Crossings::new(wakers.iter().cloned()));
+        let parts = listeners.sockets.into_iter().zip(polls.into_iter().zip(wakers));
+        for (number, (sockets, (poll, waker))) in parts.enumerate() {
+            let number = u8::try_from(number)?;
             let wake = move || {
                 // It fails only if the shard's poll is gone, and with it the shard.
                 let _ = waker.wake();
@@ -100,6 +107,7 @@ impl Engine {
                 reserve: Some(reserve()?),
                 links: links.clone(),
                 gate: Gate::new(Arc::clone(&admission)),
+                crossings: Arc::clone(&crossings),
                 started: admission.started(),
                 counters: Arc::clone(&counters),
                 read_bytes: config.read_bytes as usize,

@@ -119,6 +119,11 @@ impl Connection {
         }
     }
 
+    /// The same connection, in another place.
+    pub(crate) fn renamed(self, id: SessionId) -> Connection {
+        Connection { id, listed: false, ..self }
+    }
+
     pub(crate) fn id(&self) -> SessionId {
         self.id
     }
@@ -248,7 +253,7 @@ impl Connection {
             match phase {
                 Phase::Greeting(greeting) => {
                     let longest = t.env.config.hello_bytes as usize;
-                    let (length, hello) = greeting.read(rest, longest, || t.env.admit(now))?;
+                    let (length, hello) = greeting.read(rest, longest)?;
                     used += length;
                     let Some(hello) = hello else { return Ok(used) };
                     if let Some(token) = shown_token(&hello, t.env) {

@@ -3,6 +3,7 @@
 //! [`core`] is the shard without sockets and clock; [`run`] is the loop around it.
 
 mod core;
+mod crossing;
 mod departure;
 mod paged;
 mod parking;
@@ -15,5 +16,6 @@ mod wheel;
 pub(crate) mod simulation;
 
 pub(crate) use core::{Core, Totals};
+pub(crate) use crossing::Crossings;
 pub(crate) use paged::Paged;
 pub(crate) use run::{Shard, WAKER, Wiring, reserve};

@@ -56,6 +56,11 @@ impl Gate {
         }
     }
 
+    /// The connection goes to another shard, which is to let it enter there.
+    pub(crate) fn let_go(&mut self, index: u32) -> Passed {
+        Passed(self.counted.get_mut(index).and_then(Option::take))
+    }
+
     /// The connection has another index, in place of one that has ended.
     pub(crate) fn relocate(&mut self, from: u32, to: u32, now_us: u64) {
         self.leave(to, now_us);

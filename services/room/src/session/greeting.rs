@@ -103,13 +103,11 @@ impl Greeting {
         takes
     }
 
-    /// Reads preface and HELLO from the start of `bytes`: how many were used, and the HELLO if it is whole. Whether a session may begin
-    /// now is for `admit` to say, before anything is spent on what the HELLO says.
+    /// Reads preface and HELLO from the start of `bytes`: how many were used, and the HELLO if it is whole.
     pub(crate) fn read(
         &mut self,
         bytes: &[u8],
         hello_bytes: usize,
-        admit: impl FnOnce() -> Result<(), Ending>,
     ) -> Result<(usize, Option<Introduction>), Ending> {
         let mut used = 0;
         if self.step == Step::Preface {
@@ -135,10 +133,7 @@ impl Greeting {
         let limits = Limits::FROM_DEVICE.tightened(FrameType::Hello, hello_bytes);
         match decode(rest, &limits)? {
             None => Ok((used, None)),
-            Some((frame, length)) => {
-                admit()?;
-                Ok((used + length, Some(introduction(frame.parse()?)?)))
-            }
+            Some((frame, length)) => Ok((used + length, Some(introduction(frame.parse()?)?))),
         }
     }
 }
@@ -217,7 +212,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<(usize, Option<Introduction>), Ending> {
-        Greeting::new(0).read(bytes, 1000, || Ok(()))
+        Greeting::new(0).read(bytes, 1000)
     }
 
     fn reason(bytes: &[u8]) -> CloseReason {
@@ -230,11 +225,11 @@ mod tests {
         let mut greeting = Greeting::new(0);
         let mut start = 0;
         for end in 0..whole.len() {
-            let (used, hello) = greeting.read(&whole[start..end], 1000, || Ok(())).unwrap();
+            let (used, hello) = greeting.read(&whole[start..end], 1000).unwrap();
             assert!(hello.is_none());
             start += used;
         }
-        let (used, hello) = greeting.read(&whole[start..], 1000, || Ok(())).unwrap();
+        let (used, hello) = greeting.read(&whole[start..], 1000).unwrap();
         assert_eq!(start + used, whole.len());
         let hello = hello.unwrap();
         assert_eq!(hello.binds.len(), 1);
@@ -279,7 +274,7 @@ mod tests {
                 client::Ack { index: 1, ids: vec![7; 512] },
             ];
             let bytes = bytes(&Hello { have, ..hello() });
-            Greeting::new(0).read(&bytes, 100_000, || Ok(())).map(|(_, hello)| hello.unwrap().have.len())
+            Greeting::new(0).read(&bytes, 100_000).map(|(_, hello)| hello.unwrap().have.len())
         };
         assert_eq!(read(512).unwrap(), 2);
         assert_eq!(read(513).unwrap_err().reason, CloseReason::BadField);

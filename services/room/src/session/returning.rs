@@ -86,8 +86,9 @@ impl Connection {
         self.opened(&[], now, env);
     }
 
-    /// Begins a session, which was admitted.
+    /// Begins a session, if the storm allows it. One that is got back need not ask: it costs the cluster nothing.
     pub(super) fn greet(&mut self, hello: Introduction, now: Now, env: &mut Env) -> Result<(), Ending> {
+        env.admit(now)?;
         env.counters.hellos.add(1);
         let (mut t, _) = self.turn(now, env);
         self.phase = Phase::Open(Session::open(hello, &mut t)?);
@@ -120,6 +121,7 @@ impl Connection {
         self.release(env);
         self.input = newcomer.input;
         self.output = newcomer.output;
+        env.output_bytes += self.output.len();
         self.transport = newcomer.transport;
         self.broken_by = None;
         self.change(Phase::Open);

@@ -25,7 +25,7 @@ use crate::resume::ResumeKey;
 use crate::session::{Connection, Ended, Ending, Env, Now, Output, Session, SocketState, Turn};
 use crate::transport::Transports;
 
-pub(crate) use resuming::Place;
+pub(crate) use resuming::{Emigrant, Place};
 
 /// Leaving connections, beyond one for each that may greet, to which the room still says why.
 const TURNED_AWAY: u64 = 1024;
@@ -82,6 +82,11 @@ impl Core {
             departure: None,
             stopping: false,
         }
+    }
+
+    /// Its number in the room.
+    pub(crate) fn number(&self) -> u8 {
+        self.shard
     }
 
     /// Sets what the ports speak.
@@ -235,7 +240,7 @@ impl Core {
         let returning =
             self.connection_event(index, now, |connection, env| connection.received(bytes, now, env));
         if let Some(returning) = returning.flatten() {
-            return self.give_back(index, *returning, now);
+            return self.come_back(index, returning, now);
         }
         if self.keeps_strangers_bytes(index) && self.is_crowded() {
             self.env.counters.refused(Refusal::Unauthenticated);

@@ -11,7 +11,8 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 
-use super::core::{Core, Place};
+use super::core::{Core, Emigrant, Place};
+use super::crossing::{Crossing, Crossings};
 use super::sockets::{Got, Sockets, Took};
 use crate::admission::Gate;
 use crate::link::{ClusterSender, ShardInbox};
@@ -48,6 +49,7 @@ pub(crate) struct Wiring {
     pub(crate) reserve: Option<File>,
     pub(crate) links: ClusterSender,
     pub(crate) gate: Gate,
+    pub(crate) crossings: Arc<Crossings>,
     /// From when the shard's time is counted.
     pub(crate) started: Instant,
     pub(crate) counters: Arc<Counters>,
@@ -154,6 +156,7 @@ impl Shard {
         self.write_again(now);
         self.judge_anew(now);
         self.accept(now);
+        self.land_all(now);
         self.read(now);
         let taken = self.wiring.inbox.take();
         let sockets = &self.sockets;
@@ -313,9 +316,16 @@ impl Shard {
                     // What came behind the header, if it is still wanted.
                     place = self.core.received(index, &[], now);
                 }
-                if let Place::Moved(to) = place {
-                    self.move_socket(index, to, now);
-                    return false;
+                match place {
+                    Place::Same => {}
+                    Place::Moved(to) => {
+                        self.move_socket(index, to, now);
+                        return false;
+                    }
+                    Place::Across(emigrant) => {
+                        self.send_across(index, *emigrant, now);
+                        return false;
+                    }
                 }
             }
             Got::End => self.core.lost(index, now),
@@ -334,6 +344,42 @@ impl Shard {
                 tracing::warn!(%error, "cannot watch a connection that has returned");
                 self.core.lost(to, now);
             }
+        }
+    }
+
+    /// The socket of a device goes to the shard that has its session.
+    fn send_across(&mut self, index: u32, emigrant: Emigrant, now: Now) {
+        let passed = self.wiring.gate.let_go(index);
+        match self.sockets.take(index, self.wiring.poll.registry()) {
+            Some(socket) => {
+                let crossing = Box::new(Crossing { emigrant, socket, passed });
+                if let Err(crossing) = self.wiring.crossings.send(crossing) {
+                    self.land(*crossing, now);
+                }
+            }
+            None => self.wiring.gate.enter(passed, None, now.us()),
+        }
+    }
+
+    /// Takes the devices that other shards have sent here.
+    fn land_all(&mut self, now: Now) {
+        for crossing in self.wiring.crossings.take(self.core.number()) {
+            self.land(*crossing, now);
+        }
+    }
+
+    fn land(&mut self, crossing: Crossing, now: Now) {
+        let Crossing { emigrant, socket, passed } = crossing;
+        let (index, returning) = self.core.land(emigrant);
+        self.wiring.gate.enter(passed, Some(index), now.us());
+        let registry = self.wiring.poll.registry();
+        if let Err(error) = self.sockets.put(index, socket, Token(index as usize), registry) {
+            tracing::warn!(%error, "cannot watch a connection that has returned");
+            return self.core.lost(index, now);
+        }
+        match self.core.give_back(index, *returning, now) {
+            Place::Moved(to) => self.move_socket(index, to, now),
+            Place::Same | Place::Across(_) => self.ready.push(index),
         }
     }
 
@@ -393,6 +439,7 @@ impl Shard {
 
     /// Gives the last bytes and questions a moment to leave.
     fn stop(mut self) {
+        self.wiring.crossings.close(self.core.number());
         let end = self.now().ms + STOP_MS;
         let mut events = Events::with_capacity(1024);
         loop {

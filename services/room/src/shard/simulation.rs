@@ -33,11 +33,12 @@ pub(super) enum Event {
     Notice {
         pick: usize,
     },
-    /// It connects and wants its session back; `users`: with these binds instead of those it had.
+    /// It connects and wants its session back; `users`: with these binds instead of those it had; `across`: at another shard.
     Return {
         device: usize,
         token: Token,
         users: Option<u8>,
+        across: bool,
     },
     Bind {
         device: usize,
@@ -135,8 +136,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => device.clone().prop_map(|device| Event::Break { device }),
         1 => (device.clone(), 0usize..4).prop_map(|(device, acks)| Event::Cut { device, acks }),
         1 => any::<prop::sample::Index>().prop_map(|pick| Event::Notice { pick: pick.index(64) }),
-        4 => (device.clone(), token(), prop::option::weighted(0.2, 1u8..8))
-            .prop_map(|(device, token, users)| Event::Return { device, token, users }),
+        4 => (device.clone(), token(), prop::option::weighted(0.2, 1u8..8), any::<bool>())
+            .prop_map(|(device, token, users, across)| Event::Return { device, token, users, across }),
         1 => (device.clone(), 0u32..18, user()).prop_map(|(device, index, user)| Event::Bind { device, index, user }),
         1 => (device.clone(), 0u32..4).prop_map(|(device, index)| Event::Unbind { device, index }),
         12 => (device.clone(), 1usize..8000).prop_map(|(device, bytes)| Event::Read { device, bytes }),

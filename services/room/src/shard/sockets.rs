@@ -92,6 +92,28 @@ impl Sockets {
         Ok(())
     }
 
+    /// Takes a socket out, to be watched by another shard.
+    pub(crate) fn take(&mut self, index: u32, registry: &Registry) -> Option<Socket> {
+        let mut socket = self.sockets.get_mut(index)?.take()?;
+        // What cannot be unwatched is broken, which its next reader will find.
+        let _ = registry.deregister(&mut socket.stream);
+        Some(socket)
+    }
+
+    /// Keeps and watches a socket of another shard. It is to be read from: what came meanwhile nobody has been told.
+    pub(crate) fn put(
+        &mut self,
+        index: u32,
+        mut socket: Socket,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        registry.register(&mut socket.stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        socket.is_ready = true;
+        *self.sockets.at(index) = Some(socket);
+        Ok(())
+    }
+
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Socket> {
         self.sockets.get_mut(index)?.as_mut()
     }

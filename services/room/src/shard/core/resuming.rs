@@ -2,33 +2,72 @@
 
 use std::sync::atomic::Ordering;
 
+use longline_types::SessionId;
+
 use super::Core;
 use crate::admission::Buffers;
 use crate::metrics::{NoResume, ParkingEnd};
-use crate::session::{Now, Returning};
+use crate::session::{Connection, Now, Returning};
 use crate::shard::parking::Over;
 
 /// Where a socket belongs after its bytes were read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(crate) enum Place {
     /// Where it is.
     Same,
     /// With the session that its device has got back, under this index. That one's own socket, if there still is one, is given up.
     Moved(u32),
+    /// In another shard, with the connection.
+    Across(Box<Emigrant>),
+}
+
+/// A connection whose device wants the session of another shard.
+pub(crate) struct Emigrant {
+    connection: Connection,
+    returning: Box<Returning>,
+}
+
+impl Emigrant {
+    /// The number of the shard that has the session, or had it.
+    pub(crate) fn shard(&self) -> u8 {
+        self.returning.token.session.shard()
+    }
 }
 
 impl Core {
-    /// A device shows a good token: it gets its session, or begins a new one.
-    pub(super) fn give_back(&mut self, index: u32, returning: Returning, now: Now) -> Place {
+    /// A device shows a good token: it gets its session, or begins a new one, here or in the shard that the token names.
+    pub(super) fn come_back(&mut self, index: u32, returning: Box<Returning>, now: Now) -> Place {
+        let shard = returning.token.session.shard();
+        if shard == self.shard || shard >= self.env.config.shard_count() {
+            return self.give_back(index, *returning, now);
+        }
+        match self.take_out(index) {
+            Some(connection) => Place::Across(Box::new(Emigrant { connection, returning })),
+            None => Place::Same,
+        }
+    }
+
+    /// A connection has come from another shard, or has come back since that takes nobody: its index, and what is to follow
+    /// ([`Core::give_back`]) when its socket is there.
+    pub(crate) fn land(&mut self, emigrant: Emigrant) -> (u32, Box<Returning>) {
+        let Emigrant { connection, returning } = emigrant;
+        self.room.connections.fetch_add(1, Ordering::Relaxed);
+        self.env.counters.population.came(connection.resident());
+        self.env.counters.unauthenticated.add(1);
+        self.env.memory.changed(Buffers::default(), connection.buffers());
+        self.env.output_bytes += connection.output().len();
+        let shard = self.shard;
+        let index = self
+            .connections
+            .insert(|index, generation| connection.renamed(SessionId::new(shard, index, generation)));
+        (index, returning)
+    }
+
+    /// Gives the device its session if it may have it, else lets it begin a new one.
+    pub(crate) fn give_back(&mut self, index: u32, returning: Returning, now: Now) -> Place {
         match self.find(&returning) {
             Ok(to) => {
-                let Some(newcomer) = self.connections.remove(index) else { return Place::Same };
-                self.wheel.cancel(index);
-                self.env.counters.population.left(newcomer.resident());
-                self.env.counters.unauthenticated.sub(1);
-                self.env.memory.changed(newcomer.buffers(), Buffers::default());
-                self.room.connections.fetch_sub(1, Ordering::Relaxed);
+                let Some(newcomer) = self.take_out(index) else { return Place::Same };
                 self.connection_event(to, now, |connection, env| connection.set_aside(now, env));
                 self.connection_event(to, now, |connection, env| {
                     connection.take_over(newcomer, returning, now, env);
@@ -43,6 +82,18 @@ impl Core {
                 Place::Same
             }
         }
+    }
+
+    /// Takes a connection that has said HELLO out of the shard, with all that it counts for.
+    fn take_out(&mut self, index: u32) -> Option<Connection> {
+        let connection = self.connections.remove(index)?;
+        self.wheel.cancel(index);
+        self.room.connections.fetch_sub(1, Ordering::Relaxed);
+        self.env.counters.population.left(connection.resident());
+        self.env.counters.unauthenticated.sub(1);
+        self.env.memory.changed(connection.buffers(), Buffers::default());
+        self.env.output_bytes = self.env.output_bytes.saturating_sub(connection.output().len());
+        Some(connection)
     }
 
     /// The index of the session that the device may have.

@@ -71,9 +71,10 @@ impl Device {
         [&PREFACE[..], &frame(&hello)].concat()
     }
 
-    /// The next message that it acknowledges.
+    /// The next message that it acknowledges. Before WELCOME it does not know of which session it speaks.
     pub(super) fn acknowledge(&mut self) -> Option<(u8, u64)> {
-        let (index, id) = (!self.owed.is_empty()).then(|| self.owed.remove(0))?;
+        let may = self.welcomed && !self.owed.is_empty();
+        let (index, id) = may.then(|| self.owed.remove(0))?;
         self.have.push((index, id));
         Some((index, id))
     }

@@ -39,6 +39,8 @@ const ROUND_MS: u64 = 500;
 /// The shard, the devices and the cluster.
 pub(super) struct World {
     core: Core,
+    /// Another shard of the room, at which devices arrive that want a session back.
+    other: Core,
     counters: Arc<Counters>,
     /// Connections of the room.
     room: Arc<Totals>,
@@ -96,12 +98,17 @@ impl World {
         let counters = Arc::new(Counters::default());
         let (sender, inbox) = shard_queue(1000, 1 << 20, || {});
         let (links, receiver) = cluster_channel(2);
-        let room = Arc::default();
-        let core = Core::new(0, config, Arc::clone(&counters), Arc::clone(&room), ResumeKey::random(), 42);
+        let room: Arc<Totals> = Arc::default();
+        let key = ResumeKey::random();
+        let shard = |number, counters: &Arc<_>| {
+            Core::new(number, config.clone(), Arc::clone(counters), Arc::clone(&room), key.clone(), 42)
+        };
+        let (core, other) = (shard(0, &counters), shard(1, &Arc::default()));
         let identity = Identity { node: 3, incarnation: 1 };
         sender.command(Command::Identity(identity)).unwrap();
         World {
             core,
+            other,
             counters,
             room,
             now: Now { ms: 1, wall_ms: 1_800_000_000_000 },
@@ -132,7 +139,7 @@ impl World {
             Event::Break { device } => self.lose(device),
             Event::Cut { device, acks } => self.cut(device, acks),
             Event::Notice { pick } => self.notice(pick),
-            Event::Return { device, token, users } => self.come_back(device, token, users),
+            Event::Return { device, token, users, across } => self.come_back(device, token, users, across),
             Event::Bind { device, index, user } => {
                 self.devices[device].changes(index, Some(user));
                 self.send(device, &frame(&bind(index, name(user))));
@@ -219,11 +226,11 @@ impl World {
 
     fn connect(&mut self, device: usize, users: u8) {
         self.lose(device);
-        self.greet(device, chosen(users), Given::default());
+        self.greet(device, chosen(users), Given::default(), false);
     }
 
     /// A device wants its session back, while the room still thinks it connected or not.
-    fn come_back(&mut self, device: usize, token: Token, users: Option<u8>) {
+    fn come_back(&mut self, device: usize, token: Token, users: Option<u8>, across: bool) {
         self.cut(device, 0);
         let users = users.map_or_else(|| self.devices[device].users.clone(), chosen);
         if users.is_empty() {
@@ -240,11 +247,14 @@ impl World {
                 forged
             }
         };
-        self.greet(device, users, shown);
+        // Without a token of this room it would stay there, where nothing else happens.
+        let across = across && !shown.token.is_empty() && !matches!(token, Token::Forged { .. });
+        self.greet(device, users, shown, across);
     }
 
-    fn greet(&mut self, device: usize, users: Vec<(u32, usize)>, shown: Given) {
-        let Some(connection) = self.core.accepted(self.now) else { return };
+    fn greet(&mut self, device: usize, users: Vec<(u32, usize)>, shown: Given, across: bool) {
+        let shard = if across { &mut self.other } else { &mut self.core };
+        let Some(connection) = shard.accepted(self.now) else { return };
         self.devices[device].connected(connection, users);
         let hello = self.devices[device].hello(&format!("device-{device}"), &shown);
         let mut connections = self.core.connections();
@@ -252,7 +262,23 @@ impl World {
         drop(connections);
         // A connection that is turned away is not welcomed at all.
         self.devices[device].resumes = (is_there && !shown.token.is_empty()).then_some(shown);
-        self.send(device, &hello);
+        match across {
+            true => self.cross(device, connection, &hello),
+            false => self.send(device, &hello),
+        }
+    }
+
+    /// The device says HELLO to the other shard, which sends it over.
+    fn cross(&mut self, device: usize, connection: u32, hello: &[u8]) {
+        let (first, second) = hello.split_at(hello.len() / 2);
+        assert!(matches!(self.other.received(connection, first, self.now), Place::Same));
+        let Place::Across(emigrant) = self.other.received(connection, second, self.now) else {
+            panic!("the token names the first shard")
+        };
+        assert_eq!(self.other.connections().count(), 0);
+        let (landed, returning) = self.core.land(*emigrant);
+        let place = self.core.give_back(landed, *returning, self.now);
+        self.devices[device].connection = Some(if let Place::Moved(to) = place { to } else { landed });
     }
 
     /// The device is gone, and the room thinks it still there.
@@ -292,7 +318,7 @@ impl World {
             for piece in [first, second] {
                 let connection = self.devices[device].connection.unwrap_or(connection);
                 match self.core.received(connection, piece, self.now) {
-                    Place::Same => {}
+                    Place::Same | Place::Across(_) => {}
                     Place::Moved(to) => self.devices[device].connection = Some(to),
                 }
             }
@@ -568,6 +594,7 @@ impl World {
     pub(super) fn check_that_nothing_is_held(&self) {
         assert_eq!((self.core.len(), self.core.connections().count()), (0, 0));
         assert_eq!(self.core.env().totals(), (0, 0, 0));
+        assert_eq!((self.other.len(), self.other.env().totals()), (0, (0, 0, 0)));
         assert_eq!(self.core.env().binds_waiting, 0);
         let Counters { sessions, unauthenticated, binds, parked_sessions, parked_bytes, .. } =
             &*self.counters;
