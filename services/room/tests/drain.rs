@@ -217,6 +217,9 @@ fn a_departure_can_be_called_off() {
     drain(&room, over(600 * SECOND));
     room.await_metric("longline_room_sent_away_total", 1);
     room.command_all(|| Command::Resume);
+    // Answered after it.
+    let (route, user) = (room.cluster.route("user-9"), address("user-9"));
+    room.ask(|reply| Command::Inspect { address: user, route, reply });
     room.device("bob").assert_served();
     room.cluster.store("user-9", [message(3)]);
     room.deliver("user-9", vec![message(3)]);
