@@ -20,6 +20,7 @@ mod loading;
 mod open;
 mod output;
 mod parking;
+mod profile;
 mod pushing;
 mod returning;
 mod standing;

@@ -8,6 +8,7 @@ use longline_wire::{FrameType, Limits, PREFACE_LEN, decode, decode_preface};
 
 use super::ending::{Ending, refused};
 use super::heartbeat::Wish;
+use super::profile::Profile;
 
 /// Longest name of an SDK or a platform, in bytes.
 const NAME: usize = 64;
@@ -43,36 +44,6 @@ pub(crate) struct Introduction {
     pub(crate) resume_token: Box<[u8]>,
     /// What the device has acknowledged of that session, not knowing whether it arrived. At most 1,024 ids.
     pub(crate) have: Vec<client::Ack>,
-}
-
-/// What people may want to know of a device. Every session has one for as long as it lives, so it is compact.
-#[derive(Debug)]
-pub(crate) struct Profile {
-    pub(crate) device: Arc<str>,
-    /// SDK, then platform.
-    software: Box<str>,
-    sdk_bytes: u8,
-}
-
-impl Profile {
-    /// `sdk` has at most 64 bytes.
-    fn new(device: &str, sdk: &str, platform: &str) -> Profile {
-        let software = [sdk, platform].concat().into();
-        Profile { device: device.into(), software, sdk_bytes: sdk.len() as u8 }
-    }
-
-    /// Bytes of memory that it takes beside itself.
-    pub(crate) fn memory(&self) -> usize {
-        self.device.len() + self.software.len()
-    }
-
-    pub(crate) fn sdk(&self) -> &str {
-        &self.software[..usize::from(self.sdk_bytes)]
-    }
-
-    pub(crate) fn platform(&self) -> &str {
-        &self.software[usize::from(self.sdk_bytes)..]
-    }
 }
 
 /// A bind that may be asked for.

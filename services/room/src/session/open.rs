@@ -9,8 +9,9 @@ use super::binds::Binds;
 use super::budget::FrameBudget;
 use super::ending::Ending;
 use super::flight::Flight;
-use super::greeting::{Introduction, Profile};
+use super::greeting::Introduction;
 use super::heartbeat::Wish;
+use super::profile::Profile;
 use super::turn::Turn;
 use crate::link::{BindId, Guide, Identity, Inspection, PresenceChange, ToCluster, Way};
 use crate::metrics::network_name;
@@ -66,7 +67,7 @@ impl Session {
         let heartbeat_s = hello.wish.choose(0, &t.env.config);
         let mut session = Session {
             device: hello.device,
-            profile: hello.profile,
+            profile: hello.profile.sharing(&mut t.env.names),
             wish: hello.wish,
             binds: Binds::default(),
             opening: Some(Box::new(Opening {

@@ -70,7 +70,7 @@ impl Session {
         let Introduction { device, profile, wish, binds, have, ticket, .. } = hello;
         let missed_connections = device.counter > self.device.counter + 1;
         self.device = device;
-        self.profile = profile;
+        self.profile = profile.sharing(&mut t.env.names);
         self.heartbeat_s = self.heartbeat_after(wish, t);
         self.wish = wish;
         self.resumes += 1;

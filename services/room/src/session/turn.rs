@@ -10,6 +10,7 @@ use super::Connection;
 use super::ending::Ending;
 use super::jitter::Jitter;
 use super::output::{Output, Pool};
+use super::profile::Names;
 use crate::EngineConfig;
 use crate::admission::{AdmissionConfig, Memory, Refusal, Storm};
 use crate::link::{BindId, Identity, ToCluster};
@@ -71,6 +72,7 @@ pub(crate) struct Env {
     /// Since when the shard has run without a long pause: silence before is not the devices'.
     pub(crate) awake_since: u64,
     pub(crate) broadcasts: Broadcasts,
+    pub(crate) names: Names,
     pub(crate) pool: Pool,
     /// What lies under the sessions.
     pub(crate) transports: Shared,
@@ -110,6 +112,7 @@ impl Env {
             settling: false,
             awake_since: 0,
             broadcasts: Broadcasts::default(),
+            names: Names::default(),
             pool: Pool::default(),
             transports: Shared::default(),
         }
