@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longline_load_scenario::{Machine, Scenario};
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 22] = [
     "broadcast",
     "churn",
     "day",
@@ -16,8 +16,10 @@ const NAMES: [&str; 20] = [
     "room_broadcast",
     "room_connect",
     "room_idle",
+    "room_million",
     "room_open",
     "room_small",
+    "room_storm",
     "room_unicast",
     "soak",
     "storm",
@@ -53,13 +55,13 @@ fn every_scenario_is_right_and_named_as_its_file() {
 }
 
 #[test]
-fn they_take_about_a_minute_but_for_two() {
+fn they_take_about_a_minute_but_for_three() {
     for name in NAMES {
         let scenario = load(&folder().join(format!("{name}.toml")));
         let legs = scenario.rounds() * if scenario.reference.is_some() { 2 } else { 1 };
         // The settle time is a deadline, which a system that is well does not need.
         let length = (scenario.leg() - scenario.phases.settle()) * legs;
-        let is_long = ["million", "soak"].contains(&name);
+        let is_long = ["million", "room_million", "soak"].contains(&name);
         assert_eq!(length > Duration::from_secs(75), is_long, "{name} takes {length:?}");
         // A room alone has all the open files of its process for devices.
         let most =

@@ -162,6 +162,20 @@ async fn room_idle() {
     assert!(run.figures.values.cpu_us_per_connect.is_some(), "{:?}", run.figures);
 }
 
+#[tokio::test]
+async fn room_storm() {
+    let sets = ["unicast.rate=300", "churn.away_s=[0.1, 0.3]"];
+    let run = green("room_storm", &sets).await;
+    assert!(unicasts(&run) >= 600, "{:?}", run.legs[0].counts);
+    assert!(run.legs[0].series.last().unwrap().connects > 120, "everybody came back more than once");
+}
+
+#[tokio::test]
+async fn room_million() {
+    let run = green("room_million", &["broadcast.every_s=2"]).await;
+    assert_eq!(run.legs[0].counts.broadcast_received, 80, "{:?}", run.legs[0].counts);
+}
+
 /// Devices come and go before a backend as before a saver: what was sent meanwhile is loaded.
 #[tokio::test]
 async fn a_room_alone_keeps_messages_for_those_who_are_away() {

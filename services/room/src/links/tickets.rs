@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use longline_auth::{InvalidTicket, TicketKeys};
-use longline_member::{Entries, Entry, Member};
+use longline_member::{Entry, Member};
 use longline_types::{Address, Device, TimeMs, now_ms};
 use prometheus::{IntCounter, IntCounterVec};
 use tokio_util::sync::CancellationToken;
@@ -68,10 +68,12 @@ pub(crate) async fn follow(tickets: Arc<Tickets>, member: Member, stop: Cancella
     let mut entries = member.config(KEY);
     loop {
         let known = entries.borrow_and_update().clone();
-        let keys = stored(&known);
-        tickets.keys.store(keys.clone().map(Arc::new));
+        let entry = known.get(KEY);
+        tickets.keys.store(entry.and_then(keys).map(Arc::new));
         let mut wait = LOOK_AGAIN;
-        if let Some((next, revision)) = due(&known, keys, now_ms()) {
+        if known.are_known()
+            && let Some((next, revision)) = due(entry, now_ms())
+        {
             // Of several rooms that do so at once one succeeds, and all learn its keys from the watch.
             if let Err(error) =
                 member.write_config(KEY, Some(&next.to_bytes()), revision, WRITE_DEADLINE).await
@@ -88,19 +90,53 @@ pub(crate) async fn follow(tickets: Arc<Tickets>, member: Member, stop: Cancella
     }
 }
 
-fn stored(entries: &Entries) -> Option<TicketKeys> {
-    TicketKeys::from_bytes(&entries.get(KEY)?.value)
+fn keys(entry: &Entry) -> Option<TicketKeys> {
+    TicketKeys::from_bytes(&entry.value)
 }
 
-/// The keys to be written now, and over which revision.
-fn due(entries: &Entries, keys: Option<TicketKeys>, now_ms: TimeMs) -> Option<(TicketKeys, u64)> {
-    let revision = entries.get(KEY).map_or(0, |Entry { revision, .. }| *revision);
-    match keys {
-        _ if !entries.are_known() => None,
+/// The keys to be written now in place of those that the keeper has, and over which revision.
+fn due(stored: Option<&Entry>, now_ms: TimeMs) -> Option<(TicketKeys, u64)> {
+    let revision = stored.map_or(0, |entry| entry.revision);
+    match stored.and_then(keys) {
         None => Some((TicketKeys::generate(now_ms), revision)),
         Some(keys) if keys.made_at_ms().saturating_add(ROTATE_AFTER_MS) <= now_ms => {
             Some((keys.rotated(now_ms), revision))
         }
         Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: TimeMs = 1_800_000_000_000;
+
+    fn entry(keys: &TicketKeys) -> Entry {
+        Entry { value: keys.to_bytes(), revision: 7 }
+    }
+
+    #[test]
+    fn keys_are_made_where_there_are_none_that_can_be_read() {
+        let (made, revision) = due(None, NOW).unwrap();
+        assert_eq!((made.made_at_ms(), revision), (NOW, 0));
+        let unreadable = Entry { value: b"from another version".to_vec(), revision: 7 };
+        assert_eq!(due(Some(&unreadable), NOW).unwrap().1, 7, "over what is there");
+        assert!(due(Some(&entry(&made)), NOW).is_none());
+    }
+
+    #[test]
+    fn they_are_rotated_after_a_day_and_tickets_of_the_last_ones_are_still_taken() {
+        let made = TicketKeys::generate(NOW);
+        assert!(due(Some(&entry(&made)), NOW + ROTATE_AFTER_MS - 1).is_none());
+        let later = NOW + ROTATE_AFTER_MS;
+        let (device, alice) = (Device::new("phone", 1), Address::new(1, "alice").unwrap());
+        let ticket = made.issue(device, [&alice], later, 60_000);
+        let (rotated, revision) = due(Some(&entry(&made)), later).unwrap();
+        assert_eq!((rotated.made_at_ms(), revision), (later, 7));
+        let next = Device::new("phone", 2);
+        assert!(rotated.admits(&ticket, next, &alice, later).is_ok());
+        let (again, _) = due(Some(&entry(&rotated)), later + ROTATE_AFTER_MS).unwrap();
+        assert!(again.admits(&ticket, next, &alice, later).is_err(), "but not for ever");
     }
 }
