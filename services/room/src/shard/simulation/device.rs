@@ -84,6 +84,7 @@ impl Device {
         self.users.retain(|(other, _)| *other != index);
         self.users.extend(user.map(|user| (index, user)));
         self.have.retain(|(other, _)| u32::from(*other) != index);
+        self.owed.retain(|(other, _)| u32::from(*other) != index);
     }
 
     /// Bytes from the room: every frame is whole and makes sense.

@@ -348,13 +348,16 @@ impl World {
 
     /// A device has a message safe, whether the room will hear of it or not.
     fn acknowledges(&mut self, device: usize) -> Option<(u8, u64)> {
-        let connection = self.devices[device].connection?;
-        let (index, id) = self.devices[device].acknowledge()?;
-        let mut binds =
-            self.core.connections().filter(|c| c.id().index() == connection).flat_map(|c| c.audit());
-        if let Some(bind) = binds.find(|bind| bind.index == index) {
-            self.acknowledged.insert((number(&bind.address), id));
-        }
+        let device = &mut self.devices[device];
+        let connection = device.connection?;
+        let (index, id) = device.acknowledge()?;
+        // The room may have ended the bind meanwhile, of which the device has not heard; it will say so when it returns. And it may have
+        // refused what the device thinks is bound now.
+        let believed = device.users.iter().find(|(bound, _)| *bound == u32::from(index));
+        self.acknowledged.extend(believed.map(|(_, user)| (*user, id)));
+        let connections = self.core.connections().filter(|c| c.id().index() == connection);
+        let bound = connections.flat_map(|c| c.audit()).find(|bind| bind.index == index);
+        self.acknowledged.extend(bound.map(|bind| (number(&bind.address), id)));
         Some((index, id))
     }
 
