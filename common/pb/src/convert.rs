@@ -3,7 +3,7 @@
 
 use longline_types as t;
 
-use crate::{keeper, register, types};
+use crate::{keeper, register, saver, types};
 
 /// A required sub-message, or an error that names it.
 pub fn required<T>(field: Option<T>, name: &str) -> Result<T, t::Error> {
@@ -116,6 +116,25 @@ impl From<types::Durability> for t::Durability {
         match d {
             types::Durability::Fast => t::Durability::Fast,
             types::Durability::Unspecified | types::Durability::Synced => t::Durability::Synced,
+        }
+    }
+}
+
+impl From<t::SlowReader> for saver::SlowReader {
+    fn from(s: t::SlowReader) -> Self {
+        match s {
+            t::SlowReader::Inbox => saver::SlowReader::Inbox,
+            t::SlowReader::Close => saver::SlowReader::Close,
+        }
+    }
+}
+
+impl From<saver::SlowReader> for t::SlowReader {
+    /// Unspecified means inbox.
+    fn from(s: saver::SlowReader) -> Self {
+        match s {
+            saver::SlowReader::Close => t::SlowReader::Close,
+            saver::SlowReader::Unspecified | saver::SlowReader::Inbox => t::SlowReader::Inbox,
         }
     }
 }

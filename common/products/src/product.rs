@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use longline_auth::{ProductKey, StoredKey, TokenKeys};
 use longline_pb::saver;
-use longline_types::{Durability, ProductId, TimeMs};
+use longline_types::{Durability, ProductId, SlowReader, TimeMs};
 
 /// Waiting messages of an address, where the product says nothing.
 pub const DEFAULT_INBOX_LIMIT: u32 = 1000;
@@ -47,6 +47,10 @@ pub struct Product {
     pub durability: Durability,
     /// Longest heartbeat interval, for products that want to know quickly who is gone.
     pub max_heartbeat: Option<Duration>,
+    /// What becomes of a session whose device does not read as fast as messages come.
+    pub slow_reader: SlowReader,
+    /// Unwritten bytes of a session up to which its messages are queued; none: as many as the room allows, which is never more.
+    pub max_queued_bytes: Option<u32>,
     /// Where uplinks go, by route number.
     pub routes: HashMap<u32, String>,
     /// Where presence goes; none: nobody wants to know.
@@ -63,6 +67,7 @@ impl Product {
     /// Reads a stored record. Stored digests that are no SHA-256 are left out: nothing could fit them.
     pub fn from_record(record: saver::Product) -> Product {
         let durability = record.durability().into();
+        let slow_reader = record.slow_reader().into();
         let max_ttl = seconds_or(record.max_ttl_s, DEFAULT_MAX_TTL);
         Product {
             id: ProductId(record.id),
@@ -80,6 +85,8 @@ impl Product {
             durability,
             max_heartbeat: (record.max_heartbeat_s > 0)
                 .then(|| Duration::from_secs(record.max_heartbeat_s.into())),
+            slow_reader,
+            max_queued_bytes: Some(record.max_queued_bytes).filter(|bytes| *bytes > 0),
             routes: record.routes.into_iter().map(|route| (route.number, route.url)).collect(),
             presence_url: Some(record.presence_url).filter(|url| !url.is_empty()),
             webhook_secret: record.webhook_secret,
@@ -120,6 +127,7 @@ mod tests {
         assert_eq!(product.max_ttl, Duration::from_secs(2_592_000));
         assert_eq!(product.durability, Durability::Synced);
         assert_eq!((product.max_heartbeat, product.presence_url), (None, None));
+        assert_eq!((product.slow_reader, product.max_queued_bytes), (SlowReader::Inbox, None));
     }
 
     #[test]
@@ -130,6 +138,8 @@ mod tests {
             max_ttl_s: 60,
             max_heartbeat_s: 60,
             durability: longline_pb::types::Durability::Fast.into(),
+            slow_reader: saver::SlowReader::Close.into(),
+            max_queued_bytes: 8192,
             routes: vec![saver::UplinkRoute { number: 3, url: "http://x/".into() }],
             ..Default::default()
         });
@@ -137,6 +147,7 @@ mod tests {
         assert_eq!(product.default_ttl, Duration::from_secs(60), "never longer than the longest");
         assert_eq!(product.max_heartbeat, Some(Duration::from_secs(60)));
         assert_eq!(product.durability, Durability::Fast);
+        assert_eq!((product.slow_reader, product.max_queued_bytes), (SlowReader::Close, Some(8192)));
         assert_eq!(product.routes[&3], "http://x/");
     }
 

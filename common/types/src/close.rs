@@ -14,7 +14,7 @@ pub enum CloseReason {
     HeartbeatTimeout = 1002,
     /// No complete HELLO within the handshake's deadline.
     HandshakeTimeout = 1003,
-    /// The device does not read what it is sent.
+    /// The device does not read what it is sent, or not as fast as its product wants.
     SlowReader = 1004,
     /// The room has lost its place in the cluster.
     Isolated = 1005,

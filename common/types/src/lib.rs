@@ -18,7 +18,7 @@ pub use address::{Address, AddressKey, InvalidUser, ProductId, User};
 pub use close::CloseReason;
 pub use error::{Error, ErrorCode};
 pub use id::{IdExhausted, IdGrant, IdMaker, MessageId};
-pub use message::{Class, Durability, MessageState};
+pub use message::{Class, Durability, MessageState, SlowReader};
 pub use route::{Device, Route, SessionId, Stamp};
 pub use slot::{SLOTS, Slot};
 pub use subscriber::subscriber;

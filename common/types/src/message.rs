@@ -17,6 +17,17 @@ pub enum Durability {
     Fast,
 }
 
+/// What becomes of a session whose device does not read as fast as messages come for it. Durable messages stay in the inbox and
+/// transient ones are dropped, whichever it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum SlowReader {
+    /// It goes on, and loads its inbox when it has space.
+    #[default]
+    Inbox,
+    /// It is closed ([`CloseReason::SlowReader`](crate::CloseReason::SlowReader)), and comes back to its inbox after a wait.
+    Close,
+}
+
 /// Where a durable message stands in the store: waiting, or the one reason it left (S5, I3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]

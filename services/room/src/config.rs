@@ -22,7 +22,8 @@ pub struct EngineConfig {
     pub welcome_wait_ms: u32,
     /// Longest HELLO. It holds up to 16 tokens.
     pub hello_bytes: u32,
-    /// Most unwritten bytes of a session; beyond them its binds are dirty instead (invariant 5).
+    /// Most unwritten bytes of a session, if its product does not want fewer (`max_queued_bytes`). Beyond them its binds are dirty
+    /// instead (invariant 5), or it is closed (1004), as the product wants (`slow_reader`).
     pub output_bytes: u32,
     /// Most unwritten bytes of all sessions of a shard.
     pub shard_output_bytes: u64,
@@ -34,7 +35,8 @@ pub struct EngineConfig {
     /// A connection whose device acknowledges nothing of what was sent for this long, on the level of TCP, is broken
     /// (`TCP_USER_TIMEOUT`); 0: as the kernel does it, after some 15 minutes.
     pub tcp_user_timeout_ms: u32,
-    /// How long a closed connection may take to read its CLOSE.
+    /// How long a closed connection may take to read its CLOSE. A slow reader (1004) whose socket still takes something has
+    /// `write_timeout_ms`, since what was queued comes before.
     pub linger_ms: u32,
     /// A session whose connection broke is kept this long for its device to resume it; 0: not at all.
     pub park_ms: u32,

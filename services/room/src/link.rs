@@ -29,7 +29,7 @@ mod to_cluster;
 mod to_shard;
 
 pub use drain::{Drain, Guide, Way};
-pub use message::{Bound, Delivered, Identity, Inspection, Loaded, Message, Refusal, SlotSet};
+pub use message::{Bound, Delivered, Identity, Inspection, Loaded, Message, Queueing, Refusal, SlotSet};
 pub(crate) use queue::{CLUSTER_BATCH, ClusterSender, Taken};
 pub use queue::{ClusterReceiver, Overloaded, ShardInbox, ShardSender, cluster_channel, shard_queue};
 pub use to_cluster::{

@@ -8,6 +8,7 @@ mod parking;
 mod population;
 mod sdks;
 mod survival;
+mod unqueued;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ pub(crate) use parking::{NoResume, ParkingEnd};
 pub(crate) use population::{Labels, Population, Resident, State, network_name};
 pub(crate) use sdks::Sdks;
 pub(crate) use survival::{Outcome, Survival};
+pub(crate) use unqueued::Unqueued;
 
 use crate::admission::Refusal;
 
@@ -52,6 +54,7 @@ macro_rules! numbers {
         pub(crate) struct Counters {
             $( #[doc = $help] pub(crate) $name: Number, )*
             closes: [Number; CloseReason::ALL.len()],
+            unqueued: [Number; Unqueued::ALL.len()],
             refusals: [Number; Refusal::ALL.len()],
             resumes_refused: [Number; NoResume::ALL.len()],
             parkings_ended: [Number; ParkingEnd::ALL.len()],
@@ -144,6 +147,16 @@ impl Counters {
         if let Some(place) = Refusal::ALL.iter().position(|r| *r == refusal) {
             self.refusals[place].add(1);
         }
+    }
+
+    /// There was no space for a message among the unwritten bytes.
+    pub(crate) fn not_queued(&self, outcome: Unqueued) {
+        self.unqueued[outcome as usize].add(1);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn unqueued(&self) -> [u64; Unqueued::ALL.len()] {
+        Unqueued::ALL.map(|outcome| self.unqueued[outcome as usize].read())
     }
 
     /// A resume token was of no use.

@@ -22,6 +22,7 @@ mod output;
 mod parking;
 mod profile;
 mod pushing;
+mod queueing;
 mod returning;
 mod standing;
 mod survival;
@@ -131,6 +132,11 @@ impl Connection {
 
     pub(crate) fn output(&self) -> &Output {
         &self.output
+    }
+
+    /// Its socket is about to be offered all its output.
+    pub(crate) fn offered(&mut self) {
+        self.output.offered();
     }
 
     /// As it is counted.
@@ -364,7 +370,7 @@ impl Connection {
         }
         let says_goodbye = ending.reason == CloseReason::ClientGone;
         let gone = says_goodbye && !self.transport.as_ref().is_some_and(|layers| layers.has_last_words());
-        let until = now.ms + u64::from(env.config.linger_ms);
+        let until = self.linger_ends(ending.reason, now, env);
         let leaving = Phase::Leaving(Leaving { reason: ending.reason, until, ignored: 0, gone });
         let before = std::mem::replace(&mut self.phase, leaving);
         env.counters.closed(ending.reason);
@@ -376,6 +382,14 @@ impl Connection {
             t.send(&ending.frame());
         }
         self.input.clear();
+    }
+
+    /// Until when the device may read what is left, its CLOSE at the end. One that reads slowly has longer, as long as its socket might
+    /// take nothing before.
+    fn linger_ends(&self, reason: CloseReason, now: Now, env: &Env) -> u64 {
+        let soon = now.ms + u64::from(env.config.linger_ms);
+        let stuck_since = self.output.stuck_since().filter(|_| reason == CloseReason::SlowReader);
+        stuck_since.map_or(soon, |since| soon.max(since + u64::from(env.config.write_timeout_ms)))
     }
 
     /// Gives up what the connection holds of the shard; to be called before it is dropped.

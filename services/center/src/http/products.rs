@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use longline_auth::StoredKey;
 use longline_pb::saver;
 use longline_products::Product;
-use longline_types::{Durability, now_ms, rfc3339};
+use longline_types::{Durability, SlowReader, now_ms, rfc3339};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -49,6 +49,10 @@ pub(crate) struct CreateProduct {
     durability: Option<DurabilityName>,
     #[serde(default)]
     max_heartbeat_seconds: Option<u32>,
+    #[serde(default)]
+    slow_reader: Option<SlowReaderName>,
+    #[serde(default)]
+    max_queued_bytes: Option<u32>,
     #[serde(default)]
     routes: Vec<UplinkRoute>,
     #[serde(default)]
@@ -93,6 +97,15 @@ pub(crate) struct ChangeProduct {
     #[serde(default, deserialize_with = "field")]
     #[schema(value_type = Option<u32>)]
     max_heartbeat_seconds: Field<u32>,
+    /// For a device that does not read as fast as messages come.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(value_type = Option<SlowReaderName>)]
+    slow_reader: Field<SlowReaderName>,
+    /// Unwritten bytes of a session up to which messages are queued for its device, 4,096 to 16,777,216. By default as many as the room
+    /// allows, which is never more.
+    #[serde(default, deserialize_with = "field")]
+    #[schema(value_type = Option<u32>)]
+    max_queued_bytes: Field<u32>,
     /// All routes: those not named are gone.
     #[serde(default)]
     routes: Option<Vec<UplinkRoute>>,
@@ -109,6 +122,17 @@ pub(crate) struct UplinkRoute {
     number: u32,
     #[schema(example = "https://shop.example/uplink")]
     url: String,
+}
+
+/// What becomes of a session whose device does not read as fast as messages come. Durable messages stay in the inbox, transient ones
+/// are dropped, whichever it is. A change is in force in a room once a user of the product has bound there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SlowReaderName {
+    /// It goes on, and loads its inbox when it has space. The default.
+    Inbox,
+    /// It is closed (1004), and comes back to its inbox after a wait of seconds.
+    Close,
 }
 
 /// A product, with the defaults where it says nothing. Secrets are never shown again.
@@ -129,6 +153,9 @@ pub(crate) struct ProductView {
     max_ttl_seconds: u64,
     durability: DurabilityName,
     max_heartbeat_seconds: Option<u64>,
+    slow_reader: SlowReaderName,
+    /// Null: as many as the room allows.
+    max_queued_bytes: Option<u32>,
     routes: Vec<UplinkRoute>,
     presence_url: Option<String>,
     created_at: String,
@@ -354,6 +381,8 @@ impl From<CreateProduct> for Changes {
             max_ttl_s: set(body.max_ttl_seconds),
             durability: set(body.durability.map(Durability::from)),
             max_heartbeat_s: set(body.max_heartbeat_seconds),
+            slow_reader: set(body.slow_reader.map(SlowReader::from)),
+            max_queued_bytes: set(body.max_queued_bytes),
             routes: Some(body.routes.into_iter().map(RouteChange::from).collect()),
             presence_url: set(body.presence_url),
         }
@@ -373,6 +402,8 @@ impl From<ChangeProduct> for Changes {
             max_ttl_s: body.max_ttl_seconds,
             durability: body.durability.map(Durability::from),
             max_heartbeat_s: body.max_heartbeat_seconds,
+            slow_reader: body.slow_reader.map(SlowReader::from),
+            max_queued_bytes: body.max_queued_bytes,
             routes: body.routes.map(|routes| routes.into_iter().map(RouteChange::from).collect()),
             presence_url: body.presence_url,
         }
@@ -382,6 +413,24 @@ impl From<ChangeProduct> for Changes {
 impl From<UplinkRoute> for RouteChange {
     fn from(route: UplinkRoute) -> RouteChange {
         RouteChange { number: route.number, url: route.url }
+    }
+}
+
+impl From<SlowReaderName> for SlowReader {
+    fn from(name: SlowReaderName) -> SlowReader {
+        match name {
+            SlowReaderName::Inbox => SlowReader::Inbox,
+            SlowReaderName::Close => SlowReader::Close,
+        }
+    }
+}
+
+impl From<SlowReader> for SlowReaderName {
+    fn from(slow_reader: SlowReader) -> SlowReaderName {
+        match slow_reader {
+            SlowReader::Inbox => SlowReaderName::Inbox,
+            SlowReader::Close => SlowReaderName::Close,
+        }
     }
 }
 
@@ -413,6 +462,8 @@ impl From<&Product> for ProductView {
             max_ttl_seconds: product.max_ttl.as_secs(),
             durability: product.durability.into(),
             max_heartbeat_seconds: product.max_heartbeat.map(|h| h.as_secs()),
+            slow_reader: product.slow_reader.into(),
+            max_queued_bytes: product.max_queued_bytes,
             routes,
             presence_url: product.presence_url.clone(),
             created_at: rfc3339(product.created_at_ms),

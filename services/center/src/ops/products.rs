@@ -10,7 +10,7 @@ use longline_pb::saver::{self, ReadProductRequest, UplinkRoute, WriteProductRequ
 use longline_pb::types;
 use longline_products::{DEFAULT_MAX_TTL, Product};
 use longline_rpc::MAX_MESSAGE;
-use longline_types::{Durability, Error, ErrorCode, ProductId, Role, TimeMs, now_ms};
+use longline_types::{Durability, Error, ErrorCode, ProductId, Role, SlowReader, TimeMs, now_ms};
 use tokio::time::{Duration, Instant};
 
 use super::Ops;
@@ -29,6 +29,8 @@ pub(crate) struct Changes {
     pub(crate) max_ttl_s: Field<u32>,
     pub(crate) durability: Field<Durability>,
     pub(crate) max_heartbeat_s: Field<u32>,
+    pub(crate) slow_reader: Field<SlowReader>,
+    pub(crate) max_queued_bytes: Field<u32>,
     pub(crate) routes: Option<Vec<RouteChange>>,
     pub(crate) presence_url: Field<String>,
 }
@@ -262,6 +264,12 @@ impl Changes {
             Field::Set(durability) => record.durability = types::Durability::from(*durability).into(),
         }
         self.max_heartbeat_s.number("max_heartbeat_seconds", 10..=3600, &mut record.max_heartbeat_s)?;
+        match &self.slow_reader {
+            Field::Keep => {}
+            Field::Reset => record.slow_reader = saver::SlowReader::Unspecified.into(),
+            Field::Set(slow_reader) => record.slow_reader = saver::SlowReader::from(*slow_reader).into(),
+        }
+        self.max_queued_bytes.number("max_queued_bytes", QUEUED, &mut record.max_queued_bytes)?;
         if let Some(routes) = &self.routes {
             record.routes = checked_routes(routes)?;
         }
@@ -274,6 +282,8 @@ impl Changes {
     }
 }
 
+/// Fewer could not hold a message of some size beside another; more than this no room allows.
+const QUEUED: std::ops::RangeInclusive<u32> = 4096..=16 * 1024 * 1024;
 /// A year.
 const MAX_TTL_S: u32 = 365 * 24 * 60 * 60;
 
@@ -415,6 +425,7 @@ mod tests {
             Changes { window: Field::Set(1025), ..Changes::default() },
             Changes { ack_timeout_s: Field::Set(3601), ..Changes::default() },
             Changes { max_heartbeat_s: Field::Set(9), ..Changes::default() },
+            Changes { max_queued_bytes: Field::Set(4095), ..Changes::default() },
             Changes { max_ttl_s: Field::Set(u32::MAX), ..Changes::default() },
             Changes { default_ttl_s: Field::Set(11), max_ttl_s: Field::Set(10), ..Changes::default() },
             Changes { routes: Some(vec![url("ftp://x/")]), ..Changes::default() },

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longline_auth::{AdminKey, ProductKey};
+use longline_pb::saver::SlowReader;
 use longline_types::{Role, now_ms};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -30,7 +31,8 @@ async fn a_created_product_works_at_once_and_shows_its_secrets_once() {
     let center = cluster.center().await;
     let body = json!({
         "name": "news", "require_token": true, "window": 8, "max_ttl_seconds": 60, "default_ttl_seconds": 30,
-        "durability": "fast", "routes": [{ "number": 1, "url": "https://news.example/in" }],
+        "durability": "fast", "slow_reader": "close", "max_queued_bytes": 65_536,
+        "routes": [{ "number": 1, "url": "https://news.example/in" }],
         "presence_url": "http://news.example/presence"
     });
     let created = admin(&center, Method::POST, "/v1/admin/products", Some(body)).await;
@@ -49,6 +51,10 @@ async fn a_created_product_works_at_once_and_shows_its_secrets_once() {
         assert!(!shown.contains(created.body[secret].as_str().unwrap()), "{secret} is shown once");
     }
     assert_eq!((&read.body["window"], &read.body["durability"]), (&json!(8), &json!("fast")));
+    assert_eq!(
+        (&read.body["slow_reader"], &read.body["max_queued_bytes"]),
+        (&json!("close"), &json!(65_536))
+    );
     assert_eq!(
         (&read.body["inbox_limit"], &read.body["has_token_key"]),
         (&json!(1000), &json!(true)),
@@ -87,16 +93,26 @@ async fn a_product_is_changed_field_by_field_and_by_revision() {
         (&json!(1000), &Value::Null)
     );
 
+    let slow = patch(json!({ "slow_reader": "close", "max_queued_bytes": 8192 })).await;
+    assert_eq!((&slow.body["slow_reader"], &slow.body["max_queued_bytes"]), (&json!("close"), &json!(8192)));
+    let stored = cluster.saver.product(PRODUCT).unwrap();
+    assert_eq!((stored.slow_reader(), stored.max_queued_bytes), (SlowReader::Close, 8192));
+    let reset = patch(json!({ "slow_reader": null, "max_queued_bytes": null })).await;
+    assert_eq!(
+        (&reset.body["slow_reader"], &reset.body["max_queued_bytes"]),
+        (&json!("inbox"), &Value::Null)
+    );
+
     patch(json!({ "revision": 2, "window": 3 }))
         .await
         .is_problem(409, "revision_conflict")
-        .says("revision 3");
+        .says("revision 5");
     let by_header = |tag: &str| {
         answer(center.admin(Method::PATCH, &path).header("If-Match", tag).json(&json!({ "window": 3 })))
     };
     by_header("\"2\"").await.is_problem(409, "revision_conflict");
     by_header("x").await.is_problem(400, "invalid_argument");
-    assert_eq!(by_header("\"3\"").await.body["window"], 3);
+    assert_eq!(by_header("\"5\"").await.body["window"], 3);
 
     // The change is in force here when it is answered.
     let disabled = patch(json!({ "disabled": true })).await;
@@ -116,6 +132,8 @@ async fn wrong_products_are_refused_by_field() {
         (json!({ "name": "x", "inbox_limit": 100_001 }), "inbox_limit"),
         (json!({ "name": "x", "ack_timeout_seconds": 3601 }), "ack_timeout_seconds"),
         (json!({ "name": "x", "default_ttl_seconds": 3_000_000 }), "default_ttl_seconds is at most"),
+        (json!({ "name": "x", "slow_reader": "drop" }), "expected `inbox` or `close`"),
+        (json!({ "name": "x", "max_queued_bytes": 0 }), "max_queued_bytes is 4096 to 16777216"),
         (json!({ "name": "x", "presence_url": "ftp://x" }), "http"),
         (json!({ "name": "x", "routes": [{ "number": 1, "url": "nonsense" }] }), "url"),
         (json!({ "name": "x", "keys": [] }), "unknown field `keys`"),

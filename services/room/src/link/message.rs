@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use longline_pb::{client, types};
-use longline_types::{Class, MessageId, Route, SLOTS, Slot, TimeMs};
+use longline_types::{Class, MessageId, Route, SLOTS, Slot, SlowReader, TimeMs};
 
 /// A message on its way to a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,8 +61,19 @@ pub struct Bound {
     pub ack_timeout_ms: u32,
     /// The product's longest heartbeat interval; 0: no wish.
     pub max_heartbeat_s: u32,
+    /// How its messages are queued. The latest bind of a user of the product decides for all of them in the shard.
+    pub queueing: Queueing,
     /// The product wants to know when its users come and go.
     pub presence: bool,
+}
+
+/// How a product wants its messages to be queued for devices that read slowly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Queueing {
+    /// What becomes of a session that has no space for one more.
+    pub slow_reader: SlowReader,
+    /// Unwritten bytes of a session up to which it has; 0, or more than [`EngineConfig::output_bytes`](crate::EngineConfig): that many.
+    pub max_queued_bytes: u32,
 }
 
 /// A bind that was not taken.

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use super::{Links, bind, refill};
-use crate::link::{Answer, AssertOutcome, AssertRequest, BindOutcome, BindRequest, Bound, Command};
+use crate::link::{Answer, AssertOutcome, AssertRequest, BindOutcome, BindRequest, Bound, Command, Queueing};
 
 /// One operation on the route of one address.
 pub(crate) enum Operation {
@@ -291,6 +291,10 @@ fn bound(links: &Arc<Links>, request: BindRequest, product: &Product, route: Rou
         window: product.window.clamp(1, u32::from(u16::MAX)) as u16,
         ack_timeout_ms: product.ack_timeout.as_millis().min(u128::from(u32::MAX)) as u32,
         max_heartbeat_s: product.max_heartbeat.map_or(0, |h| h.as_secs().min(u64::from(u32::MAX)) as u32),
+        queueing: Queueing {
+            slow_reader: product.slow_reader,
+            max_queued_bytes: product.max_queued_bytes.unwrap_or(0),
+        },
         presence: product.presence_url.is_some(),
     };
     let displaced = reply.displaced.map(Route::from);

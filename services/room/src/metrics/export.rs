@@ -6,7 +6,7 @@ use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::population::{NETWORKS, network_name};
 use super::survival::{INTERVALS, interval_name};
-use super::{Counters, Histogram, Kind, NUMBERS, NoResume, Outcome, ParkingEnd, State};
+use super::{Counters, Histogram, Kind, NUMBERS, NoResume, Outcome, ParkingEnd, State, Unqueued};
 use crate::admission::Refusal;
 use crate::link::ShardSender;
 use crate::transport::TransportKind;
@@ -25,6 +25,12 @@ type Row = (Vec<String>, u64);
 
 const LABELLED: &[Labelled] = &[
     ("closes_total", "Connections closed, by reason.", &["reason"], Exporter::closes),
+    (
+        "unqueued_total",
+        "Messages for which too much was unwritten, by what had too much and what became of the message.",
+        &["full", "outcome"],
+        Exporter::unqueued,
+    ),
     ("refused_total", "Connections refused, by reason.", &["reason"], Exporter::refusals),
     (
         "resumes_refused_total",
@@ -118,6 +124,14 @@ impl Exporter {
             (vec![refusal.name().to_owned()], self.sum(|shard| shard.refusals[place].read()))
         };
         Refusal::ALL.iter().enumerate().map(row).collect()
+    }
+
+    fn unqueued(&self) -> Vec<Row> {
+        let row = |outcome: Unqueued| {
+            let labels = outcome.names().map(str::to_owned).into();
+            (labels, self.sum(|shard| shard.unqueued[outcome as usize].read()))
+        };
+        Unqueued::ALL.map(row).into()
     }
 
     fn resumes_refused(&self) -> Vec<Row> {
@@ -288,6 +302,7 @@ mod tests {
             shard.sessions.add(3);
             shard.sessions.sub(1);
             shard.closed(CloseReason::Kicked);
+            shard.not_queued(Unqueued::SessionClosed);
             shard.resume_refused(NoResume::Used);
             shard.parking_ended(ParkingEnd::Expired);
             shard.delivery.observe(Duration::from_millis(2), 5);
@@ -315,6 +330,8 @@ mod tests {
             "longline_room_sessions 4",
             "longline_room_closes_total{reason=\"kicked\"} 2",
             "longline_room_closes_total{reason=\"going_away\"} 0",
+            "longline_room_unqueued_total{full=\"session\",outcome=\"closed\"} 2",
+            "longline_room_unqueued_total{full=\"shard\",outcome=\"dropped\"} 0",
             "longline_room_resumes_refused_total{reason=\"used\"} 2",
             "longline_room_parkings_ended_total{reason=\"expired\"} 2",
             "longline_room_parkings_ended_total{reason=\"evicted\"} 0",

@@ -27,7 +27,7 @@ const DENIED_FOR_MS: u32 = 600_000;
 impl Ending {
     pub(crate) fn new(reason: CloseReason, detail: impl Into<String>) -> Ending {
         let retry_after_ms = match reason {
-            CloseReason::Overloaded | CloseReason::Isolated => RETRY_AFTER_MS,
+            CloseReason::Overloaded | CloseReason::Isolated | CloseReason::SlowReader => RETRY_AFTER_MS,
             CloseReason::Denied => DENIED_FOR_MS,
             _ => 0,
         };

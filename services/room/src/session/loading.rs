@@ -11,11 +11,12 @@ use crate::link::{BindId, Failed, LoadRequest, Loaded, ToCluster};
 impl Session {
     /// Puts every bind that should load into the shard's line.
     pub(crate) fn settle(&mut self, t: &mut Turn<'_>) {
-        if !self.takes_pushes(t) || !has_room(t) {
+        if !self.takes_pushes(t) {
             return;
         }
         for bind in self.binds.iter_mut() {
-            if !bind.in_line && bind.wants_load(t.now.ms) {
+            let wants = !bind.in_line && bind.wants_load(t.now.ms);
+            if wants && t.space_for_load(bind.address.product).is_some() {
                 bind.in_line = true;
                 let id = bind_id(bind, t);
                 t.env.load_line.push_back(id);
@@ -27,14 +28,14 @@ impl Session {
     pub(crate) fn begin_load(&mut self, id: BindId, t: &mut Turn<'_>) {
         let Some(bind) = self.binds.by_serial(id.index, id.serial) else { return };
         bind.in_line = false;
-        if t.parked || !bind.wants_load(t.now.ms) || !has_room(t) {
+        if t.parked || !bind.wants_load(t.now.ms) {
             return;
         }
+        let Some(space) = t.space_for_load(bind.address.product) else { return };
         bind.load_number = bind.load_number.wrapping_add(1);
         bind.inbox = Inbox::Loading { since: t.now.ms, again: false };
         t.env.loads.sent(1);
         t.env.counters.loads.add(1);
-        let space = t.env.config.output_bytes as usize - t.output.len();
         let request = LoadRequest {
             bind: id,
             number: bind.load_number,
@@ -170,11 +171,4 @@ impl Session {
             }
         }
     }
-}
-
-/// A load is sent only while there is space for what it brings.
-fn has_room(t: &Turn<'_>) -> bool {
-    let config = &t.env.config;
-    t.output.len() <= config.output_bytes as usize / 2
-        && t.env.output_bytes <= config.shard_output_bytes as usize / 2
 }

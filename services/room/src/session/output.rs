@@ -22,6 +22,8 @@ struct Unwritten {
     sealed: Sealed,
     segments: VecDeque<Segment>,
     bytes: usize,
+    /// The socket was offered some of these, and has not taken all.
+    held_up: bool,
     /// When the first of these bytes came, or the last were taken by the socket.
     stuck_since: u64,
 }
@@ -55,6 +57,18 @@ impl Output {
     /// Since when the socket has taken nothing; none if there is nothing to take.
     pub(crate) fn stuck_since(&self) -> Option<u64> {
         self.0.as_ref().map(|unwritten| unwritten.stuck_since)
+    }
+
+    /// The socket is about to be offered all there is.
+    pub(crate) fn offered(&mut self) {
+        if let Some(unwritten) = &mut self.0 {
+            unwritten.held_up = true;
+        }
+    }
+
+    /// Whether the socket was offered bytes, and has not taken all of them.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.0.as_ref().is_some_and(|unwritten| unwritten.held_up)
     }
 
     /// The buffer to append to. What was appended is to be told to [`Output::added`].
@@ -248,6 +262,7 @@ impl Pool {
     fn put(&mut self, mut unwritten: Box<Unwritten>) -> usize {
         let bytes = unwritten.bytes;
         unwritten.bytes = 0;
+        unwritten.held_up = false;
         unwritten.keep_one_segment();
         unwritten.sealed.clear();
         if self.0.len() < KEPT {
@@ -354,10 +369,15 @@ mod tests {
         assert_eq!(output.stuck_since(), Some(5));
         output.advance(2, &mut pool, 9);
         assert_eq!((output.len(), output.stuck_since()), (3, Some(9)));
+        assert!(!output.is_held_up(), "nobody has offered it");
+        output.offered();
+        output.advance(0, &mut pool, 9);
+        assert!(output.is_held_up());
         output.advance(3, &mut pool, 9);
         assert!(output.is_empty());
         assert_eq!(pool.0.len(), 1);
         assert!(output.buffer(&mut pool, 9).capacity() >= 5, "the same buffer");
+        assert!(!output.is_held_up(), "and nothing else of it");
         output.added(0);
         assert!(output.is_empty(), "nothing was appended");
     }

@@ -6,7 +6,9 @@ use longline_wire::encode_push_message;
 
 use super::bind::Bind;
 use super::budget::FrameBudget;
+use super::ending::Ending;
 use super::open::Session;
+use super::queueing::not_queued;
 use super::turn::Turn;
 use crate::link::{Delivered, Delivery, Message};
 use crate::walk::Walk;
@@ -15,32 +17,41 @@ use crate::walk::Walk;
 const PUSH_OVERHEAD: usize = 64;
 
 impl Session {
-    /// A hint with the message along (D3).
-    pub(crate) fn deliver(&mut self, delivery: &Delivery, t: &mut Turn<'_>) -> Delivered {
+    /// A hint with the message along (D3): what became of it, and an error if the session ends by it.
+    pub(crate) fn deliver(
+        &mut self,
+        delivery: &Delivery,
+        t: &mut Turn<'_>,
+    ) -> (Delivered, Result<(), Ending>) {
         let ready = self.takes_pushes(t);
-        let Some(bind) = self.binds.by_address(&delivery.address) else { return Delivered::NotHere };
+        let Some(bind) = self.binds.by_address(&delivery.address) else {
+            return (Delivered::NotHere, Ok(()));
+        };
         let message = &delivery.message;
         // A hint that a load has overtaken may be of a message that is acknowledged and forgotten by now: only a load can tell.
         let newest = message.id > bind.loaded;
         let open = ready && newest && bind.is_open() && !t.env.settling;
-        match message.class {
-            Class::Transient if ready && bind.is_held() && t.fits(wire_bytes(message)) => {
-                match push(bind, &mut self.budget, message, PushFlag::Transient as u32, t) {
-                    true => Delivered::Pushed,
-                    false => Delivered::Dropped,
-                }
+        let in_flight = bind.flight().is_some_and(|f| f.holds(message.id));
+        let (may_push, flags, instead) = match message.class {
+            Class::Durable if in_flight => return (Delivered::Pushed, Ok(())),
+            Class::Durable => (open, redelivered(message.redelivered), Delivered::Deferred),
+            Class::Transient => (ready && bind.is_held(), PushFlag::Transient as u32, Delivered::Dropped),
+        };
+        let space = may_push.then(|| t.space_for(wire_bytes(message), bind.address.product));
+        let goes_on = match space {
+            Some(Ok(())) => {
+                let pushed = push(bind, &mut self.budget, message, flags, t);
+                let result =
+                    if pushed || message.class == Class::Durable { Delivered::Pushed } else { instead };
+                return (result, Ok(()));
             }
-            Class::Transient => Delivered::Dropped,
-            Class::Durable if bind.flight().is_some_and(|f| f.holds(message.id)) => Delivered::Pushed,
-            Class::Durable if open && t.fits(wire_bytes(message)) => {
-                push(bind, &mut self.budget, message, redelivered(message.redelivered), t);
-                Delivered::Pushed
-            }
-            Class::Durable => {
-                bind.mark_dirty();
-                Delivered::Deferred
-            }
+            Some(Err(full)) => not_queued(bind, full, instead, t),
+            None => Ok(()),
+        };
+        if instead == Delivered::Deferred {
+            bind.mark_dirty();
         }
+        (instead, goes_on)
     }
 
     /// Whether messages may be written: the device was welcomed, and is connected.
@@ -49,15 +60,20 @@ impl Session {
     }
 
     /// Shows a broadcast to the binds of its product: pushed at once where a hint would be, else they load it.
-    /// Says whether there was any.
-    pub(crate) fn walk(&mut self, walk: &Walk, t: &mut Turn<'_>) -> bool {
-        let mut any = false;
+    /// Says whether there was any; an error if the session ends by it.
+    pub(crate) fn walk(&mut self, walk: &Walk, t: &mut Turn<'_>) -> Result<bool, Ending> {
+        let (mut any, mut goes_on) = (false, Ok(()));
         let ready = self.takes_pushes(t) && !t.env.settling;
         let of_product = |b: &&mut Bind| b.address.product == walk.product && !b.is_new();
         for bind in self.binds.iter_mut().filter(of_product) {
             // An older one than the last may be acknowledged already: only a load can tell.
             let newest = walk.seq > bind.pushed_broadcast;
-            let pushed = ready && newest && bind.is_open() && t.fits(walk.push.wire_len());
+            let may_push = ready && newest && bind.is_open();
+            let space = may_push.then(|| t.space_for(walk.push.wire_len(), walk.product));
+            if let Some(Err(full)) = space {
+                goes_on = goes_on.and(not_queued(bind, full, Delivered::Deferred, t));
+            }
+            let pushed = matches!(space, Some(Ok(())));
             if pushed {
                 t.append(|out| {
                     out.extend_from_slice(walk.push.head(bind.index).as_ref());
@@ -75,7 +91,7 @@ impl Session {
             walk.walked(pushed);
             any = true;
         }
-        any
+        goes_on.map(|()| any)
     }
 }
 
@@ -91,7 +107,8 @@ pub(super) fn push_loaded(
         if bind.flight().is_some_and(|f| f.holds(message.id)) {
             continue;
         }
-        if bind.is_blocked() || bind.free() == 0 || !t.fits(wire_bytes(message)) {
+        let fits = t.space_for(wire_bytes(message), bind.address.product).is_ok();
+        if bind.is_blocked() || bind.free() == 0 || !fits {
             pushed.all = false;
             break;
         }

@@ -104,6 +104,7 @@ impl Session {
         bind.window = bound.window.max(1);
         bind.ack_timeout_ms = bound.ack_timeout_ms.max(1);
         bind.presence = bound.presence;
+        t.env.queueings.note(bind.address.product, bound.queueing);
         // D1: every fresh bind loads, now that the register has answered.
         bind.mark_dirty();
         self.authenticated = true;

@@ -11,6 +11,7 @@ use super::ending::Ending;
 use super::jitter::Jitter;
 use super::output::{Output, Pool};
 use super::profile::Names;
+use super::queueing::Queueings;
 use crate::EngineConfig;
 use crate::admission::{AdmissionConfig, Memory, Refusal, Storm};
 use crate::link::{BindId, Identity, ToCluster};
@@ -61,6 +62,8 @@ pub(crate) struct Env {
     pub(crate) loads: Window,
     /// Unwritten bytes of all sessions.
     pub(crate) output_bytes: usize,
+    /// How the products want their messages to be queued.
+    pub(crate) queueings: Queueings,
     /// Bytes of the uplinks that wait for their answer.
     pub(crate) uplink_bytes: u64,
     /// The links are behind: nothing is begun that would ask them more.
@@ -106,6 +109,7 @@ impl Env {
             questions: VecDeque::new(),
             load_line: VecDeque::new(),
             output_bytes: 0,
+            queueings: Queueings::default(),
             uplink_bytes: 0,
             congested: false,
             draining: None,
@@ -222,15 +226,6 @@ impl Turn<'_> {
         self.output.added(added);
         self.env.output_bytes += added;
         wrote
-    }
-
-    /// Whether a push of this many bytes may join what the session has not written yet (D5). One that is larger than what is
-    /// left may still go while there is next to nothing before it, or it might never go.
-    pub(crate) fn fits(&self, bytes: usize) -> bool {
-        let config = &self.env.config;
-        let fits = |unwritten: usize, most: usize| unwritten + bytes <= most || unwritten <= most / 8;
-        fits(self.output.len(), config.output_bytes as usize)
-            && fits(self.env.output_bytes, config.shard_output_bytes as usize)
     }
 
     pub(crate) fn ask(&mut self, question: ToCluster) {

@@ -301,7 +301,9 @@ impl Core {
             });
             return None;
         }
-        self.connections.get(index).map(Connection::output)
+        let connection = self.connections.get_mut(index)?;
+        connection.offered();
+        Some(connection.output())
     }
 
     /// What is not written yet, sealed or not.
@@ -552,5 +554,7 @@ impl Core {
 
 #[cfg(test)]
 mod growth;
+#[cfg(test)]
+mod slow_readers;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use longline_pb::client::{BindResult, UplinkResult};
 use longline_room::link::{
     Answer, AssertOutcome, BindOutcome, BindProof, BindRequest, Bound, ClusterReceiver, Command, Failed,
-    Identity, LoadRequest, Loaded, Message, Refusal, ShardSender, ToCluster, UplinkRequest,
+    Identity, LoadRequest, Loaded, Message, Queueing, Refusal, ShardSender, ToCluster, UplinkRequest,
 };
 use longline_types::{Address, MessageId, Route, SessionId, Stamp};
 use tokio::sync::oneshot;
@@ -25,6 +25,7 @@ pub struct State {
     pub window: u16,
     pub ack_timeout_ms: u32,
     pub max_heartbeat_s: u32,
+    pub queueing: Queueing,
     /// The cluster cannot be reached.
     pub fails: bool,
     /// Only loads fail.
@@ -44,6 +45,7 @@ impl Cluster {
             window: 16,
             ack_timeout_ms: 30_000,
             max_heartbeat_s: 0,
+            queueing: Queueing::default(),
             fails: false,
             fails_loads: false,
             silent: false,
@@ -150,6 +152,7 @@ impl Cluster {
                 window: state.window,
                 ack_timeout_ms: state.ack_timeout_ms,
                 max_heartbeat_s: state.max_heartbeat_s,
+                queueing: state.queueing,
                 presence: true,
             })
         };

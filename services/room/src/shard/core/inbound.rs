@@ -33,10 +33,12 @@ impl Core {
     }
 
     pub(super) fn deliver(&mut self, delivery: &Delivery, now: Now) -> Delivered {
-        let result = self
-            .route_event(&delivery.route, now, |session, t| Ok(session.deliver(delivery, t)))
-            .and_then(Result::ok)
-            .unwrap_or(Delivered::NotHere);
+        let mut result = Delivered::NotHere;
+        self.route_event(&delivery.route, now, |session, t| {
+            let (delivered, goes_on) = session.deliver(delivery, t);
+            result = delivered;
+            goes_on
+        });
         match result {
             Delivered::Pushed => {}
             Delivered::Deferred => self.env.counters.deferred.add(1),

@@ -51,7 +51,7 @@ impl Core {
                             session.check_soon(soon_ms, t);
                         }
                     }
-                    Job::Walk(walk) => return Ok(session.walk(walk, t)),
+                    Job::Walk(walk) => return session.walk(walk, t),
                     Job::SendAway { guide, .. } => session.send_away(&**guide, t)?,
                     Job::Close { .. } => {}
                 }

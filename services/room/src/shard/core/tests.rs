@@ -7,7 +7,7 @@ use longline_wire::{FrameType, PREFACE, encode};
 use super::*;
 use crate::link::{
     Answer, BindOutcome, BindProof, BindRequest, Bound, Command, Delivered, Delivery, Identity, LoadRequest,
-    Loaded, Message, ToCluster,
+    Loaded, Message, Queueing, ToCluster,
 };
 use crate::metrics::{Outcome, State};
 use crate::transport::TransportKind;
@@ -18,8 +18,8 @@ use rustls::ClientConnection;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-const NOW: Now = Now { ms: 1000, wall_ms: 1_800_000_000_000 };
-const IDENTITY: Identity = Identity { node: 1, incarnation: 1 };
+pub(super) const NOW: Now = Now { ms: 1000, wall_ms: 1_800_000_000_000 };
+pub(super) const IDENTITY: Identity = Identity { node: 1, incarnation: 1 };
 
 pub(super) fn core() -> Core {
     let config = EngineConfig { max_unauthenticated: 1_000_000, ..EngineConfig::default() };
@@ -30,7 +30,7 @@ pub(super) fn core() -> Core {
 }
 
 /// A connection that has sent its HELLO.
-fn greeted(core: &mut Core, number: u64) -> u32 {
+pub(super) fn greeted(core: &mut Core, number: u64) -> u32 {
     let index = core.accepted(NOW).unwrap();
     assert!(matches!(core.received(index, &hello(number), NOW), Place::Same));
     index
@@ -53,7 +53,7 @@ fn hello(number: u64) -> Vec<u8> {
 }
 
 /// The answer to a bind of the latest room.
-fn bound(request: BindRequest, identity: Identity) -> Answer {
+pub(super) fn bound(request: BindRequest, identity: Identity) -> Answer {
     let route = Route {
         stamp: Stamp { generation: 1, counter: 1 },
         node: identity.node,
@@ -61,12 +61,13 @@ fn bound(request: BindRequest, identity: Identity) -> Answer {
         session: request.bind.session,
     };
     let (window, ack_timeout_ms, max_heartbeat_s, presence) = (16, 30_000, 0, false);
-    let bound = Bound { route, window, ack_timeout_ms, max_heartbeat_s, presence };
+    let queueing = Queueing::default();
+    let bound = Bound { route, window, ack_timeout_ms, max_heartbeat_s, queueing, presence };
     Answer::Bind { bind: request.bind, address: request.address, outcome: BindOutcome::Bound(bound) }
 }
 
 /// The only question there is, which is a bind.
-fn asked_bind(core: &mut Core) -> BindRequest {
+pub(super) fn asked_bind(core: &mut Core) -> BindRequest {
     match core.env.questions.pop_front() {
         Some(ToCluster::Bind(request)) => request,
         other => panic!("{other:?}"),
@@ -87,6 +88,11 @@ pub(super) fn idle_session(core: &mut Core, number: u64) -> u32 {
 fn bound_and_loaded(core: &mut Core) {
     let request = asked_bind(core);
     core.answer(bound(request, IDENTITY), NOW);
+    loads_nothing(core);
+}
+
+/// Answers the only load that there is to be.
+pub(super) fn loads_nothing(core: &mut Core) {
     core.run_loads(NOW);
     match core.env.questions.pop_front() {
         Some(ToCluster::Load(LoadRequest { bind, number, .. })) => {
@@ -336,23 +342,25 @@ fn a_backlog_of_questions_stops_what_would_ask_more() {
 
 /// Results of large messages, delivered one by one to a session whose socket takes nothing.
 fn delivered(core: &mut Core, index: u32, user: u64, ids: std::ops::Range<u64>) -> Vec<Delivered> {
+    ids.map(|id| deliver(core, index, user, id, Class::Durable)).collect()
+}
+
+/// The result of a large message.
+pub(super) fn deliver(core: &mut Core, index: u32, user: u64, id: u64, class: Class) -> Delivered {
     let session = core.connections.get(index).unwrap().id();
     let (node, incarnation) = (IDENTITY.node, IDENTITY.incarnation);
     let route = Route { stamp: Stamp { generation: 1, counter: 1 }, node, incarnation, session };
     let address = Address::new(1, &format!("user-{user:08}")).unwrap();
-    let deliver = |id| {
-        let message = Message {
-            id: MessageId(id),
-            payload: vec![0; 3000].into(),
-            sent_at_ms: 1,
-            expires_at_ms: u64::MAX,
-            class: Class::Durable,
-            broadcast_seq: 0,
-            redelivered: false,
-        };
-        core.deliver(&Delivery { address: address.clone(), route, message }, NOW)
+    let message = Message {
+        id: MessageId(id),
+        payload: vec![0; 3000].into(),
+        sent_at_ms: 1,
+        expires_at_ms: u64::MAX,
+        class,
+        broadcast_seq: 0,
+        redelivered: false,
     };
-    ids.map(deliver).collect()
+    core.deliver(&Delivery { address, route, message }, NOW)
 }
 
 #[test]
@@ -386,7 +394,7 @@ fn an_acknowledgement_that_is_repeated_asks_nothing_more() {
     assert_eq!((core.env.counters.acks.read(), core.env.counters.foreign_acks.read()), (1, 0));
 }
 
-fn later(seconds: u64) -> Now {
+pub(super) fn later(seconds: u64) -> Now {
     Now { ms: NOW.ms + seconds * 1000, wall_ms: NOW.wall_ms + seconds * 1000 }
 }
 

@@ -1,12 +1,12 @@
 //! The cluster's part of the world: it works on the shard's questions in any order, and may fail.
 
 use longline_pb::client::{BindResult, UplinkResult};
-use longline_types::{Address, Route, Stamp};
+use longline_types::{Address, Route, SlowReader, Stamp};
 
-use super::world::{World, number};
+use super::world::{OUTPUT, World, number};
 use crate::link::{
     Answer, AssertOutcome, BindId, BindOutcome, Bound, Failed, Identity, LoadRequest, Loaded, Message,
-    Refusal, ToCluster,
+    Queueing, Refusal, ToCluster,
 };
 
 impl World {
@@ -87,8 +87,16 @@ impl World {
             window: self.window,
             ack_timeout_ms: 700,
             max_heartbeat_s: 0,
+            queueing: self.queueing(),
             presence: true,
         })
+    }
+
+    /// The product changes its mind from bind to bind.
+    fn queueing(&self) -> Queueing {
+        let slow_reader = if self.stamps.is_multiple_of(2) { SlowReader::Close } else { SlowReader::Inbox };
+        let max_queued_bytes = if self.stamps.is_multiple_of(3) { OUTPUT / 2 } else { 0 };
+        Queueing { slow_reader, max_queued_bytes }
     }
 
     fn load(&self, request: LoadRequest, ok: bool) -> Answer {

@@ -25,7 +25,7 @@ use crate::walk::Walks;
 pub(super) const DEVICES: usize = 3;
 pub(super) const USERS: usize = 3;
 
-const OUTPUT: u32 = 3_000;
+pub(super) const OUTPUT: u32 = 3_000;
 const CHECK_S: u32 = 5;
 const PARK_MS: u32 = 3_000;
 const PARKED: u32 = 2;
@@ -191,7 +191,11 @@ impl World {
         for index in listed {
             let state = self.core.socket_state(index);
             match state {
-                SocketState::Open | SocketState::Leaving => continue,
+                SocketState::Open | SocketState::Leaving => {
+                    // What its device reads at some time.
+                    self.core.writable(index, self.now);
+                    continue;
+                }
                 SocketState::Given => self.core.detached(index, self.now),
                 SocketState::Finished => self.core.remove(index),
             }
