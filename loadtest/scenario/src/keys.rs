@@ -109,6 +109,12 @@ pub const KEYS: &[Key] = &[
     key("devices.noise_key", "base64", "required for Noise", "External: the rooms' public key"),
     key("devices.tokens", "true, false", "false", "Devices show signed user tokens"),
     key(
+        "devices.resume",
+        "0 to 1",
+        "0",
+        "Share of devices that resume a session whose connection broke; `[hostile]` ones never do",
+    ),
+    key(
         "devices.networks",
         "list of sections",
         "Wi-Fi alone",

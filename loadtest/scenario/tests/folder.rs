@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longline_load_scenario::{Machine, Scenario};
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "broadcast",
     "churn",
     "day",
@@ -13,6 +13,7 @@ const NAMES: [&str; 20] = [
     "idle",
     "kill_room",
     "million",
+    "resume",
     "room_broadcast",
     "room_connect",
     "room_idle",

@@ -313,6 +313,7 @@ fn a_wrong_set_is_named() {
         set("devices.count=0"),
         "--set devices.count=0: devices.count is between 1 and 100000000, not 0"
     );
+    assert_eq!(set("devices.resume=2"), "--set devices.resume=2: devices.resume is between 0 and 1, not 2");
     assert_eq!(set("devices.count"), "--set devices.count: a set is key=value, as devices.count=5000");
     assert_eq!(set("name.x=1"), "--set name.x=1: name is \"s\", not a section: set it as a whole");
     assert_eq!(set("devices.count=none"), "dir/s.toml:2: devices.count is missing");

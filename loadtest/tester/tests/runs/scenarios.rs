@@ -181,6 +181,22 @@ async fn churn() {
 }
 
 #[tokio::test]
+async fn resume() {
+    let sets = [
+        "churn.share_per_second=0.1",
+        "churn.away_s=[0.1, 0.5]",
+        "unicast.rate=100",
+        // A session is resumed at its shard only.
+        "servers.settings.room.engine.shards=1",
+    ];
+    let run = green("resume", &sets).await;
+    assert!(unicasts(&run) > 200);
+    let last = run.legs[0].series.last().unwrap();
+    assert!(last.connects > 90, "some dropped and came back: {}", last.connects);
+    assert_eq!(last.resumed, last.connects - 80, "all of those to their sessions");
+}
+
+#[tokio::test]
 async fn uplink() {
     let run = green("uplink", &["uplink.rate=50"]).await;
     let uplinks = run.legs[0].uplinks;
