@@ -222,9 +222,9 @@ pub const KEYS: &[Key] = &[
     key("hostile.silent", "0 to 1", "0", "Share that connects and says nothing"),
     key(
         "storm.kind",
-        "`\"reconnect\"`, `\"kill_room\"`",
+        "`\"reconnect\"`, `\"kill_room\"`, `\"rolling\"`",
         REQUIRED,
-        "All devices come back at once; or a room is killed and its devices look for another (cluster of two rooms or more)",
+        "All devices come back at once; or a room is killed and its devices look for another; or all rooms are restarted in order, one after the other (both: cluster of two rooms or more)",
     ),
     key("storm.at_s", "seconds", "5", "When, from the start of the measured phase"),
     key(

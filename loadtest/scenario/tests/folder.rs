@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longline_load_scenario::{Machine, Scenario};
 
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "broadcast",
     "churn",
     "day",
@@ -14,6 +14,7 @@ const NAMES: [&str; 21] = [
     "kill_room",
     "million",
     "resume",
+    "rolling",
     "room_broadcast",
     "room_connect",
     "room_idle",
