@@ -121,6 +121,11 @@ impl NodeProcess {
         self.process.resume().with_context(|| format!("cannot resume {}", self.name))
     }
 
+    /// Asks it to stop in order (SIGTERM), without waiting; [`NodeProcess::exited`] tells when it has.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        self.process.terminate().with_context(|| format!("cannot stop {}", self.name))
+    }
+
     /// Asks it to stop in order (SIGTERM), and waits until it has.
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         self.process.stop(STOP).await.with_context(|| format!("cannot stop {}", self.name))

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// No room can make a device wait longer than this before it tries again.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
+/// The longest wait before a session is resumed: enough that devices that lost a room together do not return in one instant.
+const LONGEST_PROMPT: Duration = Duration::from_millis(100);
+
 /// Doubles from `min` to `max`, with the upper half of each wait left to chance, so that devices that lost the same room do
 /// not come back together.
 #[derive(Clone, Debug)]
@@ -12,11 +15,12 @@ pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     step: u32,
+    prompted: bool,
 }
 
 impl Backoff {
     pub(crate) fn new(min: Duration, max: Duration) -> Backoff {
-        Backoff { min, max: max.max(min), step: 0 }
+        Backoff { min, max: max.max(min), step: 0, prompted: false }
     }
 
     /// The next wait: between half and the whole of the step.
@@ -38,9 +42,18 @@ impl Backoff {
         }
     }
 
+    /// The wait before a session is resumed: hardly any, once. If that was of no use, or did not last, it is a wait like any other.
+    pub(crate) fn prompt(&mut self) -> Duration {
+        if std::mem::replace(&mut self.prompted, true) {
+            return self.next();
+        }
+        between(Duration::ZERO, LONGEST_PROMPT.min(self.min))
+    }
+
     /// Begins anew: the last connection was good.
     pub(crate) fn reset(&mut self) {
         self.step = 0;
+        self.prompted = false;
     }
 }
 
@@ -65,6 +78,18 @@ mod tests {
         (0..100).for_each(|_| assert!(backoff.next() <= 10 * SECOND));
         backoff.reset();
         assert!(backoff.next() <= SECOND);
+    }
+
+    #[test]
+    fn a_session_is_resumed_at_once_but_not_again_and_again() {
+        let mut backoff = Backoff::new(SECOND, 10 * SECOND);
+        assert!(backoff.prompt() <= LONGEST_PROMPT);
+        for whole in [1, 2, 4] {
+            let wait = backoff.prompt();
+            assert!(wait >= SECOND * whole / 2 && wait <= SECOND * whole, "{wait:?} of {whole} s");
+        }
+        backoff.reset();
+        assert!(backoff.prompt() <= LONGEST_PROMPT);
     }
 
     #[test]

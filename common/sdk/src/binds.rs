@@ -108,6 +108,11 @@ impl Binds {
         self.list.iter_mut().find(|bind| bind.id == id && bind.is_wanted())
     }
 
+    /// The index of the bind of this name, if it is still wanted.
+    pub(crate) fn index_of(&self, id: BindId) -> Option<u8> {
+        self.wanted().find(|bind| bind.id == id).map(|bind| bind.index)
+    }
+
     /// The bind with this index, if it is still wanted.
     pub(crate) fn by_index(&mut self, index: u8) -> Option<&mut Bind> {
         self.list.iter_mut().find(|bind| bind.index == index && bind.is_wanted())

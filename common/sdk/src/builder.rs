@@ -14,6 +14,7 @@ use crate::device::{AckMode, Device, Identity};
 use crate::dispatcher::Dispatcher;
 use crate::driver::Driver;
 use crate::endpoints::Endpoints;
+use crate::resume::Resumption;
 use crate::transport::Transport;
 use crate::trust::{Trust, TrustOptions};
 use crate::{BindError, Client, Events, StartError, inputs};
@@ -31,6 +32,7 @@ pub struct Builder {
     binds: Result<Binds, BindError>,
     acks: AckMode,
     state_file: Option<PathBuf>,
+    resume: bool,
     transport: Transport,
     trust: TrustOptions,
     timeouts: Timeouts,
@@ -76,6 +78,7 @@ impl Builder {
             binds: Ok(Binds::default()),
             acks: AckMode::Auto,
             state_file: None,
+            resume: true,
             transport: Transport::Tcp,
             trust: TrustOptions::default(),
             timeouts: Timeouts::default(),
@@ -160,6 +163,12 @@ impl Builder {
         self
     }
 
+    /// Whether a session whose connection breaks is resumed where its room offers that (the default), or begun anew.
+    pub fn resume(mut self, resume: bool) -> Builder {
+        self.resume = resume;
+        self
+    }
+
     /// The shortest and the longest wait between tries; 500 ms and 60 s by default.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Builder {
         self.backoff = (min, max);
@@ -195,7 +204,7 @@ impl Builder {
         let (sender, queue) = mpsc::channel(EVENTS);
         let events = Events { queue, acks: handles.acks.clone(), auto_ack: self.acks == AckMode::Auto };
         let driver = Driver {
-            device: Device::new(self.identity, binds, self.acks),
+            device: Device::new(self.identity, binds, self.acks, Resumption::new(self.resume)),
             endpoints: Endpoints::new(self.rooms, dispatcher),
             counter: Counter::new(self.state_file),
             backoff: Backoff::new(self.backoff.0, self.backoff.1),

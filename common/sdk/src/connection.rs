@@ -44,6 +44,25 @@ pub(crate) enum Ended {
     Lost { reason: Disconnect, retry_after: Option<Duration> },
 }
 
+impl Ended {
+    /// Whether it broke, so that the room parks its session. Not if either side has ended it, nor if the room left a bind unanswered:
+    /// the same session would wait for that again.
+    fn is_broken(&self) -> bool {
+        let Ended::Lost { reason, .. } = self else { return false };
+        match reason {
+            Disconnect::Io(_) | Disconnect::Silence | Disconnect::WriteTimeout => true,
+            // Before WELCOME: the session was that of an earlier connection.
+            Disconnect::ConnectTimeout => true,
+            Disconnect::ByRoom { reason, .. } => *reason == u32::from(CloseReason::HeartbeatTimeout.number()),
+            Disconnect::Moved
+            | Disconnect::BindTimeout
+            | Disconnect::Protocol(_)
+            | Disconnect::UnexpectedFrame
+            | Disconnect::NoBinds => false,
+        }
+    }
+}
+
 /// How a connection went.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -99,10 +118,13 @@ impl<'a> Connection<'a> {
         if link.wants_preface {
             self.out.raw(&PREFACE);
         }
-        let hello = self.device.hello(counter, self.began);
+        let hello = self.device.hello(self.endpoint, counter, self.began);
         self.out.send(&hello);
         let ended = self.serve(&mut frames, &mut write).await;
         self.part(&ended, frames, write).await;
+        if !ended.is_broken() {
+            self.device.session_ended(self.endpoint);
+        }
         let now = Instant::now();
         self.device.disconnected(now);
         Finished { ended, open_for: self.welcomed.map(|since| now - since) }
@@ -227,7 +249,7 @@ impl<'a> Connection<'a> {
     fn on_welcome(&mut self, welcome: client::Welcome, now: Instant) -> Option<Ended> {
         self.welcomed = Some(now);
         self.heartbeat = Heartbeat::new(welcome.heartbeat_s, now);
-        self.device.welcomed(self.endpoint, welcome.session);
+        self.device.welcomed(self.endpoint, &welcome);
         // All of them are taken, so that none is missing among the events.
         let ends: Vec<Closed> =
             welcome.binds.into_iter().filter_map(|bound| self.device.bound(bound, now)).collect();

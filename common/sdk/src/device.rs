@@ -13,6 +13,7 @@ use crate::acks::Acks;
 use crate::binds::{Binds, Change};
 use crate::inputs::{Command, Input};
 use crate::outbox::Outbox;
+use crate::resume::Resumption;
 use crate::seen::Sight;
 use crate::uplinks::Uplinks;
 use crate::{BindId, Closed, Event, Message};
@@ -51,6 +52,7 @@ pub(crate) struct Device {
     binds: Binds,
     acks: Acks,
     uplinks: Uplinks,
+    resumption: Resumption,
     /// Of the room that sent the device away, for the next; empty if there is none.
     ticket: Vec<u8>,
     /// A room has welcomed the device on the present connection.
@@ -61,13 +63,14 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    pub(crate) fn new(identity: Identity, binds: Binds, ack_mode: AckMode) -> Device {
+    pub(crate) fn new(identity: Identity, binds: Binds, ack_mode: AckMode, resumption: Resumption) -> Device {
         Device {
             identity,
             ack_mode,
             binds,
             acks: Acks::default(),
             uplinks: Uplinks::new(),
+            resumption,
             ticket: Vec::new(),
             connected: false,
             events: VecDeque::new(),
@@ -79,33 +82,53 @@ impl Device {
         self.binds.wanted().next().map(|bind| bind.address.clone())
     }
 
-    /// The first frame of a connection.
-    pub(crate) fn hello(&mut self, connection_counter: u64, now: Instant) -> client::Hello {
+    /// The first frame of a connection to the room at this endpoint.
+    pub(crate) fn hello(&mut self, endpoint: &str, connection_counter: u64, now: Instant) -> client::Hello {
+        let binds = self.binds.hello(now);
+        let (resume_token, have) = match self.resumption.token(endpoint) {
+            Some(token) => (token.to_vec(), self.resumption.have(|bind| self.binds.index_of(bind))),
+            None => (Vec::new(), Vec::new()),
+        };
         client::Hello {
             device: self.identity.device.clone(),
             connection_counter,
             sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             network: self.identity.network.into(),
-            binds: self.binds.hello(now),
+            binds,
             heartbeat_min_s: self.identity.heartbeat.0,
             heartbeat_max_s: self.identity.heartbeat.1,
-            resume_token: Vec::new(),
-            have: Vec::new(),
+            resume_token,
+            have,
             ticket: self.ticket.clone(),
         }
     }
 
-    /// A room has answered HELLO.
-    pub(crate) fn welcomed(&mut self, endpoint: &str, session: u64) {
+    /// A room has answered HELLO. How the binds stand is not looked at.
+    pub(crate) fn welcomed(&mut self, endpoint: &str, welcome: &client::Welcome) {
         self.connected = true;
         self.ticket.clear();
-        self.events.push_back(Event::Connected { endpoint: endpoint.to_owned(), session });
+        let resumed = self.resumption.welcomed(endpoint, &welcome.resume_token, welcome.resumed);
+        let (endpoint, session) = (endpoint.to_owned(), welcome.session);
+        self.events.push_back(Event::Connected { endpoint, session, resumed });
     }
 
-    /// A room wants the device to go, with this to show to the next.
+    /// A room wants the device to go, with this to show to the next. So the session ends there.
     pub(crate) fn sent_away(&mut self, ticket: Vec<u8>) {
         self.ticket = ticket;
+        self.resumption.forget();
+    }
+
+    /// The session at this endpoint, if there is one, was ended by either side: it cannot be had back.
+    pub(crate) fn session_ended(&mut self, endpoint: &str) {
+        if self.may_resume(endpoint) {
+            self.resumption.forget();
+        }
+    }
+
+    /// Whether the room at this endpoint may give the session back.
+    pub(crate) fn may_resume(&self, endpoint: &str) -> bool {
+        self.resumption.token(endpoint).is_some()
     }
 
     /// The connection is gone.
@@ -136,6 +159,7 @@ impl Device {
         detail: String,
     ) -> Option<Closed> {
         self.uplinks.bind_ended(bind);
+        self.resumption.bind_ended(bind);
         let (gone, why) = (address.clone(), detail.clone());
         self.events.push_back(Event::BindEnded { bind, address, result, detail });
         (!self.binds.any_wanted()).then_some(Closed::NoBindLeft { address: gone, result, detail: why })
@@ -152,6 +176,7 @@ impl Device {
         if !transient && let Sight::Again { acked } = bind.seen.see(push.id) {
             if acked && self.ack_mode != AckMode::Never {
                 self.acks.push(index, push.id, now);
+                self.resumption.acknowledged(bind.id, push.id);
             }
             return;
         }
@@ -187,6 +212,7 @@ impl Device {
             }
             Input::Command(Command::Unbind { bind, reply }) => {
                 self.uplinks.bind_ended(bind);
+                self.resumption.bind_ended(bind);
                 let _ = reply.send(self.binds.remove(bind, self.connected));
             }
             Input::Command(Command::Close { done }) => return Some(done),
@@ -201,7 +227,8 @@ impl Device {
         }
         let Some(bind) = self.binds.by_id(bind) else { return };
         bind.seen.acknowledge(id.0);
-        // Without a connection the room will send it again, and is told then.
+        self.resumption.acknowledged(bind.id, id.0);
+        // Without a connection the room is told by the next HELLO, or when it sends it again.
         if self.connected {
             self.acks.push(bind.index, id.0, now);
         }
@@ -262,7 +289,8 @@ mod tests {
         /// The application acknowledges what it was told, counted from the first.
         Ack(prop::sample::Index),
         Flush,
-        Reconnect,
+        /// The connection breaks, and the device comes back; whether to the same session.
+        Reconnect(bool),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -270,16 +298,19 @@ mod tests {
             4 => (0..30_u64).prop_map(Step::Push),
             3 => any::<prop::sample::Index>().prop_map(Step::Ack),
             1 => Just(Step::Flush),
-            1 => Just(Step::Reconnect),
+            1 => any::<bool>().prop_map(Step::Reconnect),
         ]
     }
 
-    fn connect(device: &mut Device, now: Instant) {
+    /// Connects, and answers what the device said to have.
+    fn connect(device: &mut Device, resumed: bool, now: Instant) -> HashSet<u64> {
         device.disconnected(now);
-        device.hello(1, now);
-        device.welcomed("room", 1);
+        let hello = device.hello("room", 1, now);
+        let welcome = client::Welcome { resume_token: vec![7], resumed, ..Default::default() };
+        device.welcomed("room", &welcome);
         device.bound(client::Bound { result: BindResult::Ok.into(), ..Default::default() }, now);
         device.events.retain(|event| matches!(event, Event::Message(_)));
+        hello.have.into_iter().flat_map(|ack| ack.ids).collect()
     }
 
     fn acked(out: &Outbox) -> Vec<u64> {
@@ -293,20 +324,21 @@ mod tests {
 
     proptest! {
         /// Whatever comes again and however connections break: each id is told once, only what the application has is
-        /// acknowledged, and a duplicate of that always is (D6).
+        /// acknowledged, a duplicate of that always is (D6), and a session is resumed with what was acknowledged in it (D8).
         #[test]
         fn told_once_and_acknowledged_only_when_safe(steps in proptest::collection::vec(step(), 0..200)) {
             let mut binds = Binds::default();
             let bind = binds.add(Address::new(1, "alice").unwrap(), String::new()).unwrap();
-            let mut device = Device::new(Identity::new("d".into()), binds, AckMode::Explicit);
+            let mut device = Device::new(Identity::new("d".into()), binds, AckMode::Explicit, Resumption::new(true));
             let (now, mut out) = (Instant::now(), Outbox::default());
-            connect(&mut device, now);
-            let (mut told, mut safe) = (Vec::new(), HashSet::new());
+            connect(&mut device, false, now);
+            let (mut told, mut safe, mut in_session) = (Vec::new(), HashSet::new(), HashSet::new());
             for step in steps {
                 match step {
                     Step::Push(id) => {
                         device.pushed(0, client::Push { id, ..Default::default() }, now);
                         if safe.contains(&id) {
+                            in_session.insert(id);
                             let mut answer = Outbox::default();
                             device.flush_acks(&mut answer);
                             prop_assert!(acked(&answer).contains(&id));
@@ -315,11 +347,17 @@ mod tests {
                     Step::Ack(which) if !told.is_empty() => {
                         let id = told[which.index(told.len())];
                         safe.insert(id);
+                        in_session.insert(id);
                         device.acknowledge(bind, MessageId(id), now);
                     }
                     Step::Ack(_) => {}
                     Step::Flush => device.flush_acks(&mut out),
-                    Step::Reconnect => connect(&mut device, now),
+                    Step::Reconnect(resumed) => {
+                        prop_assert_eq!(&connect(&mut device, resumed, now), &in_session);
+                        if !resumed {
+                            in_session.clear();
+                        }
+                    }
                 }
                 for event in device.events.drain(..) {
                     let Event::Message(message) = event else { panic!("only messages: {event:?}") };

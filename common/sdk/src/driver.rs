@@ -139,6 +139,14 @@ impl Driver {
                 let wait = if open_for >= GOOD { Duration::ZERO } else { self.backoff.next() };
                 (Disconnect::Moved, wait)
             }
+            Ended::Lost { reason, retry_after } if self.device.may_resume(&endpoint) => {
+                self.endpoints.return_to(&endpoint);
+                let wait = match retry_after {
+                    Some(_) => self.backoff.next_or(retry_after),
+                    None => self.backoff.prompt(),
+                };
+                (reason, wait)
+            }
             Ended::Lost { reason, retry_after } => {
                 if is_sent_away(&reason) {
                     self.endpoints.sent_away(&endpoint, Vec::new());

@@ -24,6 +24,8 @@ pub(crate) struct Endpoints {
     /// Rooms that a room named; for the next round only.
     named: Vec<String>,
     round: VecDeque<String>,
+    /// The round is the one room that may give the session back.
+    returning: bool,
     failed_rounds: u32,
 }
 
@@ -39,6 +41,7 @@ impl Endpoints {
             avoided: None,
             named: Vec::new(),
             round: VecDeque::new(),
+            returning: false,
             failed_rounds: 0,
         }
     }
@@ -80,6 +83,12 @@ impl Endpoints {
         self.round = round.into();
     }
 
+    /// The next round is this room alone, whatever the dispatcher says meanwhile: it has the session.
+    pub(crate) fn return_to(&mut self, endpoint: &str) {
+        self.round = VecDeque::from([endpoint.to_owned()]);
+        self.returning = true;
+    }
+
     /// The next room of the round; none at its end.
     pub(crate) fn next(&mut self) -> Option<String> {
         self.round.pop_front()
@@ -95,8 +104,11 @@ impl Endpoints {
         self.round.is_empty()
     }
 
-    /// Nobody in the round could be used: the dispatcher is to be asked again.
+    /// Nobody in the round could be used: the dispatcher is to be asked again, unless there was only a session to be had back.
     pub(crate) fn round_failed(&mut self) {
+        if std::mem::take(&mut self.returning) {
+            return;
+        }
         self.failed_rounds = self.failed_rounds.saturating_add(1);
         self.good_until = None;
     }
@@ -106,6 +118,7 @@ impl Endpoints {
         self.preferred = Some(endpoint.to_owned());
         self.avoided = None;
         self.failed_rounds = 0;
+        self.returning = false;
         self.round.clear();
     }
 
@@ -151,6 +164,27 @@ mod tests {
         endpoints.sent_away("a", vec!["z".into()]);
         assert_eq!(round(&mut endpoints), ["z", "b", "c", "a"]);
         assert_eq!(round(&mut endpoints), ["b", "c", "a"], "named rooms are for one round");
+    }
+
+    #[test]
+    fn a_session_is_asked_for_where_it_was_and_then_all_is_as_before() {
+        let (mut endpoints, now) = (endpoints(true, &[]), Instant::now());
+        let group = Group {
+            endpoints: vec!["a".into(), "b".into()],
+            noise_keys: HashMap::new(),
+            ttl: Duration::from_secs(60),
+        };
+        endpoints.answered(group, now);
+        endpoints.worked("gone from the group");
+        endpoints.return_to("gone from the group");
+        assert!(!endpoints.is_over());
+        assert_eq!(endpoints.next().as_deref(), Some("gone from the group"));
+        assert!(endpoints.is_over());
+        endpoints.round_failed();
+        assert!(!asks(&endpoints, now), "the others were not tried");
+        assert_eq!(round(&mut endpoints), ["a", "b"]);
+        endpoints.round_failed();
+        assert!(asks(&endpoints, now));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Event {
         endpoint: String,
         /// The session's id in the cluster.
         session: u64,
+        /// It is the session that broke before, with its binds as they were.
+        resumed: bool,
     },
     /// Messages of this address now come over this connection.
     Bound {

@@ -23,7 +23,8 @@
 //! ```
 //!
 //! A message is told once, however often it comes, and is acknowledged as the application takes it from [`Events`], or when
-//! it says so ([`Builder::auto_ack`]). Everything inside is one task that owns all state; every queue is bounded, and an
+//! it says so ([`Builder::auto_ack`]). A connection that breaks is resumed where the room offers it ([`Builder::resume`]):
+//! the session goes on as it was. Everything inside is one task that owns all state; every queue is bounded, and an
 //! application that takes no events makes the client stop reading from the room.
 
 mod acks;
@@ -45,6 +46,7 @@ mod inputs;
 mod layer;
 mod link;
 mod outbox;
+mod resume;
 mod seen;
 mod transport;
 mod trust;

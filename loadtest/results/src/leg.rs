@@ -96,6 +96,9 @@ pub struct Sample {
     pub connected: u64,
     /// Connections that came up and were bound.
     pub connects: u64,
+    /// Of these, those that went on with the session of an earlier one.
+    #[serde(default)]
+    pub resumed: u64,
     /// Connections that did not come up.
     pub connect_failures: u64,
     /// Unicasts that were due.

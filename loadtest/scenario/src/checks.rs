@@ -59,25 +59,19 @@ fn storm(scenario: &Scenario) -> Option<Complaint> {
         let reason = format!("storm.at_s is {}, after a measured phase of {measured_s} s", storm.at_s);
         return Some(("storm.at_s", reason));
     }
-    if storm.kind != StormKind::KillRoom {
+    if storm.kind == StormKind::Reconnect {
         return None;
     }
     let reason = match scenario.servers {
         Servers::Cluster { counts, .. } if counts.rooms >= 2 => return None,
-        Servers::Cluster { .. } => {
-            "storm.kind \"kill_room\" needs servers.rooms of at least 2: with one room nobody could come back"
-        }
-        Servers::Standalone(_) => {
-            "storm.kind \"kill_room\" needs servers.mode = \"cluster\": a standalone room is the whole system"
-        }
+        Servers::Cluster { .. } => "servers.rooms of at least 2: with one room nobody could come back",
+        Servers::Standalone(_) => "servers.mode = \"cluster\": a standalone room is the whole system",
         Servers::Room(_) => {
-            "storm.kind \"kill_room\" needs servers.mode = \"cluster\": a room alone has no other that its devices could go to"
+            "servers.mode = \"cluster\": a room alone has no other that its devices could go to"
         }
-        Servers::External(_) => {
-            "storm.kind \"kill_room\" needs servers.mode = \"cluster\": a room of external servers cannot be killed"
-        }
+        Servers::External(_) => "servers.mode = \"cluster\": a room of external servers cannot be ended",
     };
-    Some(("storm.kind", reason.into()))
+    Some(("storm.kind", format!("storm.kind \"{}\" needs {reason}", storm.kind.name())))
 }
 
 fn room(scenario: &Scenario) -> Option<Complaint> {
@@ -128,8 +122,8 @@ fn reference(scenario: &Scenario) -> Option<Complaint> {
         Scenario { hostile: Some(_), .. } => {
             complaint("[reference] excludes [hostile]: the reference does not defend itself")
         }
-        Scenario { storm: Some(storm), .. } if sends || storm.kind == StormKind::KillRoom => complaint(
-            "[reference] excludes [storm] with messages or a killed room: the reference keeps no messages and has no second room",
+        Scenario { storm: Some(storm), .. } if sends || storm.kind != StormKind::Reconnect => complaint(
+            "[reference] excludes [storm] with messages, or with a room that ends: the reference keeps no messages and has no second room",
         ),
         _ => None,
     }

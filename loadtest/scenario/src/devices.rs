@@ -29,6 +29,9 @@ pub struct Devices {
     pub noise_key: Option<String>,
     /// Whether they show a signed user token, which the product then asks for.
     pub tokens: bool,
+    /// The share of them that resumes a session whose connection broke; the others begin a new one.
+    #[serde(default)]
+    pub resume: f64,
     /// Their networks; the shares add up to 1.
     pub networks: Vec<Network>,
 }
@@ -139,6 +142,7 @@ impl Devices {
             tls_name: section.or("tls_name", localhost(), |given| given.text().map(str::to_owned))?,
             noise_key: section.maybe("noise_key", |given| given.text().map(str::to_owned))?,
             tokens: section.or("tokens", false, |given| given.flag())?,
+            resume: section.or("resume", 0.0, |given| given.number(0.0..=1.0))?,
             networks: section.or("networks", default_networks(), networks)?,
         })
     }

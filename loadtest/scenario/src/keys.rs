@@ -109,6 +109,12 @@ pub const KEYS: &[Key] = &[
     key("devices.noise_key", "base64", "required for Noise", "External: the rooms' public key"),
     key("devices.tokens", "true, false", "false", "Devices show signed user tokens"),
     key(
+        "devices.resume",
+        "0 to 1",
+        "0",
+        "Share of devices that resume a session whose connection broke; `[hostile]` ones never do",
+    ),
+    key(
         "devices.networks",
         "list of sections",
         "Wi-Fi alone",
@@ -216,9 +222,9 @@ pub const KEYS: &[Key] = &[
     key("hostile.silent", "0 to 1", "0", "Share that connects and says nothing"),
     key(
         "storm.kind",
-        "`\"reconnect\"`, `\"kill_room\"`",
+        "`\"reconnect\"`, `\"kill_room\"`, `\"rolling\"`",
         REQUIRED,
-        "All devices come back at once; or a room is killed and its devices look for another (cluster of two rooms or more)",
+        "All devices come back at once; or a room is killed and its devices look for another; or all rooms are restarted in order, one after the other (both: cluster of two rooms or more)",
     ),
     key("storm.at_s", "seconds", "5", "When, from the start of the measured phase"),
     key(

@@ -51,6 +51,21 @@ pub enum StormKind {
     Reconnect,
     /// A room is killed, and its devices look for another.
     KillRoom,
+    /// All rooms are restarted in order, one after the other; each sends its devices to the others first.
+    Rolling,
+}
+
+impl StormKind {
+    const NAMES: [(&str, StormKind); 3] = [
+        ("reconnect", StormKind::Reconnect),
+        ("kill_room", StormKind::KillRoom),
+        ("rolling", StormKind::Rolling),
+    ];
+
+    /// Its name in the file.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
 }
 
 impl Churn {
@@ -90,10 +105,8 @@ impl Storm {
     }
 
     pub(crate) fn read(section: &Section<'_>) -> Result<Storm, Fault> {
-        const KINDS: [(&str, StormKind); 2] =
-            [("reconnect", StormKind::Reconnect), ("kill_room", StormKind::KillRoom)];
         Ok(Storm {
-            kind: section.must("kind", |given| given.choice(&KINDS))?,
+            kind: section.must("kind", |given| given.choice(&StormKind::NAMES))?,
             at_s: section.or("at_s", 5.0, |given| given.number(0.0..=crate::phases::LONGEST_S))?,
         })
     }

@@ -13,6 +13,8 @@ const NAMES: [&str; 22] = [
     "idle",
     "kill_room",
     "million",
+    "resume",
+    "rolling",
     "room_broadcast",
     "room_connect",
     "room_idle",

@@ -31,6 +31,7 @@ count = 5000
 connects_per_second = 250
 route = "rooms"
 tokens = true
+resume = 0.5
 [[devices.networks]]
 kind = "wifi"
 share = 0.3
@@ -93,7 +94,7 @@ fn little_is_required_and_the_rest_has_defaults() {
     );
     assert_eq!((scenario.agents.local, scenario.agents.threads), (LocalAgents::Auto, 1));
     assert_eq!((scenario.devices.connects_per_second, scenario.devices.route), (500.0, Route::Dispatcher));
-    assert_eq!(scenario.devices.networks.len(), 1);
+    assert_eq!((scenario.devices.networks.len(), scenario.devices.resume), (1, 0.0));
     assert_eq!(
         (scenario.devices.transport, scenario.devices.tls_name.as_str()),
         (Transport::Tcp, "localhost")
@@ -120,6 +121,7 @@ fn everything_that_is_given_is_kept() {
         sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         "127.0.0.1 127.1.0.1 127.1.0.2"
     );
+    assert_eq!(scenario.devices.resume, 0.5);
     let [wifi, lte] = &scenario.devices.networks[..] else { panic!() };
     assert_eq!((wifi.kind, lte.kind, lte.heartbeat_s), (NetworkKind::Wifi, NetworkKind::G4, (240, 480)));
     assert!((wifi.share - 0.75).abs() < 1e-9 && (lte.share - 0.25).abs() < 1e-9, "normalised");

@@ -235,6 +235,10 @@ fn what_sections_ask_of_each_other() {
             "9: storm.kind \"kill_room\" needs servers.mode = \"cluster\": a room alone has no other that its devices could go to",
         ),
         (
+            "[servers]\nmode = 'cluster'\n[storm]\nkind = 'rolling'",
+            "9: storm.kind \"rolling\" needs servers.rooms of at least 2: with one room nobody could come back",
+        ),
+        (
             "[servers]\nmode = 'room'\n[uplink]\nrate = 1",
             "8: [uplink] needs other servers: in mode = \"room\" there is no coordinator to take them",
         ),
@@ -258,7 +262,7 @@ fn what_sections_ask_of_each_other() {
         ),
         (
             "[reference]\n[storm]\nkind = 'reconnect'\n[unicast]\nrate = 1",
-            "6: [reference] excludes [storm] with messages or a killed room: the reference keeps no messages and has no second room",
+            "6: [reference] excludes [storm] with messages, or with a room that ends: the reference keeps no messages and has no second room",
         ),
     ]);
     assert_eq!(
@@ -313,6 +317,7 @@ fn a_wrong_set_is_named() {
         set("devices.count=0"),
         "--set devices.count=0: devices.count is between 1 and 100000000, not 0"
     );
+    assert_eq!(set("devices.resume=2"), "--set devices.resume=2: devices.resume is between 0 and 1, not 2");
     assert_eq!(set("devices.count"), "--set devices.count: a set is key=value, as devices.count=5000");
     assert_eq!(set("name.x=1"), "--set name.x=1: name is \"s\", not a section: set it as a whole");
     assert_eq!(set("devices.count=none"), "dir/s.toml:2: devices.count is missing");

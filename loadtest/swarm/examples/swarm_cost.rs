@@ -86,6 +86,7 @@ impl Bench {
             sources: vec![],
             networks: vec![],
             transports: Transports::default(),
+            resume: 0.0,
             hostile: Hostile::default(),
             seed: 1,
             ledger: Arc::clone(&ledger),

@@ -61,6 +61,10 @@ counters! {
     connects,
     /// Binds that stood, once per connection.
     bound,
+    /// Connections that went on with the session of an earlier one.
+    resumed,
+    /// Connections that asked for that and began a fresh session.
+    resumes_refused,
     /// Devices whose bind was refused; they do not come back.
     refused,
     /// Times that nobody could say where a device is to connect.

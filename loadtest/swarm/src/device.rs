@@ -6,6 +6,7 @@
 mod ending;
 mod frames;
 mod greeting;
+mod resuming;
 mod timing;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::world::Cx;
 
 pub(crate) use ending::Ending;
 pub(crate) use frames::Received;
+use resuming::Resumption;
 pub(crate) use timing::{Act, Reading, SLOW_BYTES};
 
 /// A device between and during its connections. There may be a million of them, so every field counts.
@@ -44,6 +46,8 @@ pub(crate) struct Device {
     heartbeat_ms: Ms,
     /// What a room said that sent it away, until another has welcomed it.
     moving: Option<Box<Moving>>,
+    /// Its session, if it is one of those that resume.
+    resumption: Option<Box<Resumption>>,
     flights: Option<Box<Flights>>,
     /// Tries of no use since the last connection that worked.
     attempt: u16,
@@ -109,6 +113,7 @@ impl Device {
             move_at: NEVER,
             heartbeat_ms: 0,
             moving: None,
+            resumption: None,
             flights: None,
             attempt: 0,
             step: 0,

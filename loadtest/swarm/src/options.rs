@@ -36,6 +36,8 @@ pub struct Options {
     pub networks: Vec<Network>,
     /// Over what they connect.
     pub transports: Transports,
+    /// Share of the devices, 0 to 1, that resume sessions whose connection broke; those that misbehave never do.
+    pub resume: f64,
     /// Shares of devices that misbehave.
     pub hostile: Hostile,
     /// Everything that is left to chance follows from it, as far as the network's timing lets it.

@@ -21,6 +21,8 @@ use crate::transport::{Links, Transport};
 const SALT: u64 = 0x6e65_7477_6f72_6b73;
 /// The same for the choice of transports.
 const TRANSPORT_SALT: u64 = 0x7472_616e_7370_6f72;
+/// The same for the choice of who resumes.
+const RESUME_SALT: u64 = 0x7265_7375_6d65_7273;
 /// Tokens are good for a day, which no run outlasts by one connection.
 const TOKEN_MS: u64 = 24 * 3_600_000;
 /// Longest connect latency that is told apart: an hour, in microseconds.
@@ -67,6 +69,11 @@ impl World {
         let place = fraction(self.options.seed ^ TRANSPORT_SALT, user.into());
         pick(&self.options.transports.shares, |(_, share)| *share, place)
             .map_or(Transport::Tcp, |(kind, _)| *kind)
+    }
+
+    /// Whether the user's device resumes broken sessions: always the same for the same seed.
+    pub(crate) fn resumes(&self, user: u32) -> bool {
+        fraction(self.options.seed ^ RESUME_SALT, user.into()) < self.options.resume
     }
 
     /// The sequence of this agent's next uplink.
@@ -137,7 +144,9 @@ pub(crate) struct Cx {
     pub(crate) out: Vec<u8>,
     /// Ids that are to be acknowledged when all bytes at hand have been read.
     pub(crate) acks: Vec<u64>,
-    /// What `out` acknowledges.
+    /// Ids that `out` acknowledges.
+    pub(crate) acked: Vec<u64>,
+    /// The same for the ledger.
     pub(crate) receipts: Vec<Receipt>,
     /// The device at hand may need its timer earlier than it is set.
     pub(crate) rearm: bool,
@@ -155,6 +164,7 @@ impl Cx {
             now,
             out: Vec::new(),
             acks: Vec::new(),
+            acked: Vec::new(),
             receipts: Vec::new(),
             rearm: false,
             tame: false,

@@ -57,6 +57,7 @@ fn swarm(room: SocketAddr) -> Swarm {
         sources: vec!["127.0.0.1".parse().unwrap()],
         networks: vec![],
         transports: Transports::default(),
+        resume: 0.0,
         hostile: Hostile::default(),
         seed: 1,
         ledger: Arc::new(ledger),

@@ -127,7 +127,8 @@ async fn print_events(args: &Args, client: &Client, events: &mut Events) -> anyh
 /// Says on standard error what happens to the connection.
 fn report(event: &Event) {
     match event {
-        Event::Connected { endpoint, .. } => eprintln!("connected to {endpoint}"),
+        Event::Connected { endpoint, resumed: false, .. } => eprintln!("connected to {endpoint}"),
+        Event::Connected { endpoint, .. } => eprintln!("connected to {endpoint}: the session goes on"),
         Event::ConnectFailed { endpoint, reason } => eprintln!("no connection to {endpoint}: {reason}"),
         Event::Disconnected { reason, retry_in } => {
             eprintln!("disconnected: {reason}; trying again in {:.1} s", retry_in.as_secs_f32());

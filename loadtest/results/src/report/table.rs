@@ -154,6 +154,7 @@ fn counts(run: &Run) -> Table {
         row_of(run, "broadcast deliveries owed", |leg| leg.counts.broadcast_expected),
         row_of(run, "broadcast deliveries", |leg| leg.counts.broadcast_received),
         row_of(run, "broadcast deliveries acknowledged", |leg| leg.counts.broadcast_acked),
+        row_of(run, "connects resumed", |leg| leg.series.last().map_or(0, |last| last.resumed)),
         row_of(run, "uplinks confirmed", |leg| leg.uplinks.acked),
         row_of(run, "uplinks at the business", |leg| leg.uplinks.received),
         row_of(run, "lost", |leg| leg.counts.lost),

@@ -130,6 +130,7 @@ impl Plan {
                 at_s,
                 connected,
                 connects: connected,
+                resumed: connected / 2,
                 connect_failures: connected / 1_000,
                 planned: unicasts,
                 accepted: unicasts,

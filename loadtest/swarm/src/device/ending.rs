@@ -10,6 +10,8 @@ use crate::world::Cx;
 
 /// A connection that was welcomed and lasted this long sets the backoff back.
 const GOOD_MS: Ms = 10_000;
+/// A session that broke is asked for after no longer than this, for the first time.
+const PROMPT_MS: Ms = 100;
 /// Sent away for good, a real device would wait for its user; these come back after a while.
 const SENT_AWAY_MS: (Ms, Ms) = (5_000, 15_000);
 /// Who sent rubbish comes back after this.
@@ -53,6 +55,7 @@ impl Device {
         if welcomed && cx.now.ms.saturating_sub(self.welcomed) >= GOOD_MS {
             self.step = 0;
         }
+        self.keep_or_forget(ending, welcomed);
         let wait = self.wait(ending, cx);
         // A connect that failed is still the one that was due then.
         let due = if self.was_bound { cx.after(wait) } else { self.due };
@@ -106,6 +109,12 @@ impl Device {
                 self.step = self.step.saturating_add(1);
                 let asked = retry_after_ms.min(LONGEST_ASKED_MS);
                 cx.chance.between(asked, asked * 2)
+            }
+            Ending::Closed { .. } | Ending::Trouble(_)
+                if self.step == 0 && self.room_of_session().is_some() =>
+            {
+                self.step = 1;
+                cx.chance.between(0, PROMPT_MS)
             }
             Ending::Closed { .. } | Ending::Trouble(_) => {
                 let wait = cx.chance.backoff(self.step);

@@ -49,7 +49,7 @@ impl Device {
             }
         };
         encode_acks(&cx.acks, &mut cx.out);
-        cx.acks.clear();
+        cx.acked.append(&mut cx.acks);
         Received { used, ending }
     }
 
@@ -89,6 +89,7 @@ impl Device {
         self.enter(State::Asked, cx);
         self.welcomed = cx.now.ms;
         self.moving = None;
+        self.offered(welcome, cx);
         self.until = cx.now.ms + BIND_MS;
         self.set_heartbeat(if welcome.heartbeat_s == 0 { HEARTBEAT_S } else { welcome.heartbeat_s });
         // The first PING at a random phase: devices that came together do not stay in step.
@@ -168,6 +169,7 @@ impl Device {
                 let within = cx.chance.between(0, reconnect.within_ms.min(LONGEST_MOVE_MS));
                 self.move_at = cx.now.ms + within;
                 let room = reconnect.endpoints.iter().find_map(|room| room.parse::<SocketAddr>().ok());
+                self.forget_session();
                 self.moving = Some(Box::new(Moving { room, ticket: reconnect.ticket }));
             }
             // A newer room may know more.

@@ -23,14 +23,16 @@ const SDK: &str = concat!("longline-loadtest/", env!("CARGO_PKG_VERSION"));
 impl Device {
     /// Where to connect now. If nobody knows, it has a new time to ask.
     pub(crate) fn route(&mut self, cx: &mut Cx) -> Option<SocketAddr> {
-        if let Some(named) = self.moving.as_mut().and_then(|moving| moving.room.take()) {
-            return Some(named);
-        }
-        let room = cx.world.options.routes.room(self.user, self.attempt.into());
-        if room.is_none() {
-            cx.tally().unrouted.add(1);
-            self.until = cx.now.ms + cx.chance.between(UNROUTED_MS.0, UNROUTED_MS.1);
-            cx.rearm = true;
+        let named = self.moving.as_mut().and_then(|moving| moving.room.take());
+        let known = named.or_else(|| self.room_of_session());
+        let room = known.or_else(|| cx.world.options.routes.room(self.user, self.attempt.into()));
+        match room {
+            Some(room) => self.goes_to(room, cx),
+            None => {
+                cx.tally().unrouted.add(1);
+                self.until = cx.now.ms + cx.chance.between(UNROUTED_MS.0, UNROUTED_MS.1);
+                cx.rearm = true;
+            }
         }
         room
     }
@@ -60,6 +62,7 @@ impl Device {
 
     fn hello(&mut self, cx: &mut Cx) {
         let network = cx.world.network(self.user);
+        let (resume_token, have) = self.claim();
         let hello = client::Hello {
             device: cx.world.name(self.user),
             connection_counter: cx.world.time.began_ms() + u64::from(self.connection),
@@ -69,8 +72,9 @@ impl Device {
             heartbeat_min_s: network.map_or(0, |network| network.heartbeat_s.0),
             heartbeat_max_s: network.map_or(0, |network| network.heartbeat_s.1),
             binds: vec![self.bind(cx)],
+            resume_token,
+            have,
             ticket: self.moving.as_ref().map_or_else(Vec::new, |moving| moving.ticket.clone()),
-            ..client::Hello::default()
         };
         // Noise has said its own before its handshake.
         if cx.world.transport(self.user) != Transport::Noise {

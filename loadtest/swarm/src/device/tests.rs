@@ -1,5 +1,7 @@
 //! The session machine without sockets: bytes and time in, bytes and endings out.
 
+mod resuming;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -31,6 +33,11 @@ struct Rig {
 
 impl Rig {
     fn new(manner: Manner) -> Rig {
+        Rig::with(manner, 0.0)
+    }
+
+    /// `resume`: the share of devices that do.
+    fn with(manner: Manner, resume: f64) -> Rig {
         let clock = Clock::new();
         let ledger = Arc::new(crate::testing::ledger(0..10, clock));
         let world = World::new(Options {
@@ -42,6 +49,7 @@ impl Rig {
             sources: vec![],
             networks: vec![Network { kind: client::Network::Wifi, share: 1.0, heartbeat_s: (30, 60) }],
             transports: Transports::default(),
+            resume,
             hostile: Hostile::default(),
             seed: 1,
             ledger: Arc::clone(&ledger),
@@ -106,6 +114,7 @@ impl Rig {
     fn said(&mut self) -> Vec<(FrameType, Vec<u8>)> {
         let out = std::mem::take(&mut self.cx.out);
         self.cx.receipts.clear();
+        self.device.acknowledged(&std::mem::take(&mut self.cx.acked));
         self.device.wrote(self.cx.now.ms);
         frames(&out)
     }

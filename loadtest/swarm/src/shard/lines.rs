@@ -149,12 +149,15 @@ impl Shard {
             }
             Ok(Sent::Part(took)) => {
                 self.cx.tally().bytes_out.add(took as u64);
+                // The receipts wait with the bytes; who resumes does not name these ids, and may get them again.
                 self.cx.receipts.clear();
+                self.cx.acked.clear();
                 self.cx.rearm = true;
                 Ok(())
             }
             Err(error) => {
                 self.cx.receipts.clear();
+                self.cx.acked.clear();
                 Err(Trouble::of(&error))
             }
         }
@@ -162,7 +165,9 @@ impl Shard {
 
     /// The acknowledgements at hand are in the kernel's.
     fn acked(&mut self, index: u32) {
-        let device = &self.devices[index as usize];
+        let device = &mut self.devices[index as usize];
+        device.acknowledged(&self.cx.acked);
+        self.cx.acked.clear();
         let ledger = &self.cx.world.options.ledger;
         let receipts = &self.cx.receipts;
         if !receipts.is_empty() {
@@ -231,6 +236,7 @@ impl Shard {
         // What it still wanted to say was for this connection.
         self.cx.out.clear();
         self.cx.receipts.clear();
+        self.cx.acked.clear();
         self.devices[index as usize].ended(ending, &mut self.cx);
         self.rearm(index);
     }

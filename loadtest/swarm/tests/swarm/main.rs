@@ -3,6 +3,7 @@
 
 mod churn;
 mod hostile;
+mod resuming;
 mod rig;
 mod room;
 mod sessions;

@@ -55,6 +55,7 @@ impl Rig {
             sources: vec![],
             networks: vec![],
             transports: Default::default(),
+            resume: 0.0,
             hostile: Default::default(),
             seed: 42,
             ledger: Arc::clone(&ledger),

@@ -25,6 +25,8 @@ pub(crate) struct Manners {
     pub uplink: fn(usize) -> (UplinkResult, u32),
     /// Hangs up on a device that said nothing for this long; before HELLO too.
     pub patience: Duration,
+    /// Gives sessions back, and lets no ACK arrive.
+    pub resumes_and_hears_no_acks: bool,
 }
 
 #[derive(Clone)]
@@ -43,6 +45,7 @@ impl Default for Manners {
             piece: usize::MAX,
             uplink: |_| (UplinkResult::Ok, 0),
             patience: Duration::from_secs(60),
+            resumes_and_hears_no_acks: false,
         }
     }
 }
@@ -77,6 +80,8 @@ struct State {
     seen: Mutex<Seen>,
     /// By user.
     inboxes: Mutex<HashMap<String, Inbox>>,
+    /// What the next HELLO of each user is to show.
+    tokens: Mutex<HashMap<String, Vec<u8>>>,
     /// Hangs up connections up to this number.
     hang_up: AtomicU64,
     connections: AtomicU64,
@@ -93,6 +98,7 @@ impl Room {
             manners,
             seen: Mutex::default(),
             inboxes: Mutex::default(),
+            tokens: Mutex::default(),
             hang_up: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             hellos: AtomicU64::new(0),
@@ -256,9 +262,9 @@ impl Session {
             }
             FrameType::Ack => {
                 let ack: client::Ack = self.parsed(frame)?;
-                let mut inboxes = self.state.inboxes.lock().unwrap();
-                let inbox = inboxes.get_mut(&self.user);
-                inbox.into_iter().for_each(|inbox| ack.ids.iter().for_each(|id| drop(inbox.remove(id))));
+                if !self.state.manners.resumes_and_hears_no_acks {
+                    self.acknowledge(&ack);
+                }
                 let acks = &mut self.state.seen.lock().unwrap().acks;
                 *acks = (acks.0 + 1, acks.1 + ack.ids.len());
                 Ok(())
@@ -285,12 +291,36 @@ impl Session {
         }
     }
 
+    fn acknowledge(&self, ack: &client::Ack) {
+        let mut inboxes = self.state.inboxes.lock().unwrap();
+        let inbox = inboxes.get_mut(&self.user);
+        inbox.into_iter().for_each(|inbox| ack.ids.iter().for_each(|id| drop(inbox.remove(id))));
+    }
+
+    /// Whether the device may have its session back: if it shows the token that it was given last.
+    fn resumes(&self, hello: &client::Hello) -> bool {
+        let next = self.number.to_be_bytes().to_vec();
+        let last = self.state.tokens.lock().unwrap().insert(self.user.clone(), next);
+        last.is_some_and(|last| last == hello.resume_token)
+    }
+
     fn greet(&mut self, hello: client::Hello) -> Result<(), Over> {
         self.user = hello.binds[0].user.clone();
+        let resumed = self.state.manners.resumes_and_hears_no_acks && self.resumes(&hello);
+        if resumed {
+            hello.have.iter().for_each(|ack| self.acknowledge(ack));
+        }
+        let resume_token = self.state.tokens.lock().unwrap().get(&self.user).cloned().unwrap_or_default();
         self.state.seen.lock().unwrap().hellos.push(hello);
         let bound = |result: BindResult| client::Bound { result: result.into(), ..client::Bound::default() };
         let heartbeat_s = self.state.manners.heartbeat_s;
-        let welcome = |binds| client::Welcome { heartbeat_s, binds, ..client::Welcome::default() };
+        let welcome = |binds| client::Welcome {
+            heartbeat_s,
+            binds,
+            resumed,
+            resume_token: resume_token.clone(),
+            ..client::Welcome::default()
+        };
         match (self.state.manners.greet)(self.state.hellos.fetch_add(1, SeqCst)) {
             Greeting::Bind(result) => {
                 self.send(&welcome(vec![bound(result)]))?;

@@ -16,7 +16,7 @@ use crate::{Machine, Watched};
 #[derive(Debug)]
 pub(super) struct LocalCluster {
     cluster: Cluster,
-    /// Rooms that were killed here and not started again.
+    /// Rooms that were killed or told to stop here, and not started again.
     killed: BTreeSet<String>,
 }
 
@@ -63,6 +63,18 @@ impl LocalCluster {
         room.kill()?;
         killed.insert(room.name().to_owned());
         Ok(room.name().to_owned())
+    }
+
+    pub(super) fn tell_room_to_stop(&mut self, name: &str) -> anyhow::Result<()> {
+        let room = self.cluster.node(name)?;
+        ensure!(room.role() == Role::Room, "{name} is no room");
+        room.terminate()?;
+        self.killed.insert(name.to_owned());
+        Ok(())
+    }
+
+    pub(super) fn room_has_stopped(&mut self, name: &str) -> anyhow::Result<bool> {
+        Ok(self.cluster.node(name)?.exited()?.is_some())
     }
 
     pub(super) async fn restart_room(&mut self, name: &str) -> anyhow::Result<()> {

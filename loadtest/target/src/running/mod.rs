@@ -200,12 +200,23 @@ impl Running {
         self.cluster()?.kill_room(name)
     }
 
+    /// Tells this room to stop in order, without waiting. An error unless it is a cluster that was started for the run.
+    pub fn tell_room_to_stop(&mut self, name: &str) -> anyhow::Result<()> {
+        self.cluster()?.tell_room_to_stop(name)
+    }
+
+    /// Whether this room's process has ended.
+    pub fn room_has_stopped(&mut self, name: &str) -> anyhow::Result<bool> {
+        self.cluster()?.room_has_stopped(name)
+    }
+
     /// Starts this room again on its ports, and returns once it is ready.
     pub async fn restart_room(&mut self, name: &str) -> anyhow::Result<()> {
         self.cluster()?.restart_room(name).await
     }
 
-    /// The processes that ended by themselves: not those that [`Running::kill_room`] ended.
+    /// The processes that ended by themselves: not those that [`Running::kill_room`] ended or that
+    /// [`Running::tell_room_to_stop`] told to.
     pub fn ended(&mut self) -> anyhow::Result<Vec<Ended>> {
         match &mut self.held {
             Held::Standalone(standalone) => standalone.ended(),

@@ -259,6 +259,7 @@ fn devices(
         sources: scenario.agents.source_addresses(),
         networks: networks.collect(),
         transports: transports(assignment)?,
+        resume: scenario.devices.resume,
         hostile: Hostile {
             never_ack: hostile.never_ack,
             slow: hostile.slow,

@@ -1,9 +1,11 @@
 //! One leg: one side in one round, from the first connection to the findings.
 
+mod storm;
+
 use std::time::Duration;
 
 use longline_load_results::{Leg, PhaseName, PhaseSpan, Side, Uplinks};
-use longline_load_scenario::{Scenario, StormKind};
+use longline_load_scenario::Scenario;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +32,6 @@ const RAMP_GRACE: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(1);
 /// An interrupted run waits no longer than this for what is outstanding.
 const INTERRUPTED_SETTLE: Duration = Duration::from_secs(10);
-/// A room that was killed is started again after this.
-const ROOM_AWAY: Duration = Duration::from_secs(2);
 
 /// Everything a leg works with.
 pub(crate) struct Course<'a> {
@@ -144,16 +144,8 @@ impl Running<'_> {
         if passed == Passed::Cut {
             return Ok(passed);
         }
-        match storm.kind {
-            StormKind::Reconnect => self.course.fleet.order(&Order::DropAll).await,
-            StormKind::KillRoom => {
-                self.course.under_load.kill_room()?;
-                let away = self.until(Instant::now() + ROOM_AWAY, |_| false).await?;
-                self.course.under_load.restart_room().await?;
-                if away == Passed::Cut {
-                    return Ok(away);
-                }
-            }
+        if self.storm(storm.kind).await? == Passed::Cut {
+            return Ok(Passed::Cut);
         }
         self.until(end, |_| false).await
     }

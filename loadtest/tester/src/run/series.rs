@@ -60,6 +60,7 @@ impl Series {
             at_s: self.now_s(),
             connected: devices.connected,
             connects: devices.bound,
+            resumed: devices.resumed,
             connect_failures: failures + devices.refused,
             planned: messages.planned,
             accepted: messages.accepted,

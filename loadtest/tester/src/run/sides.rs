@@ -29,8 +29,6 @@ pub(crate) struct UnderLoad {
     metrics: watch::Receiver<Scrape>,
     /// Processes of which it was told that they ended.
     told: BTreeSet<String>,
-    /// The room that a storm killed.
-    killed: Option<String>,
     _scraping: DropGuard,
 }
 
@@ -86,7 +84,6 @@ impl UnderLoad {
             probe: Probe::new(&[]),
             metrics,
             told: BTreeSet::new(),
-            killed: None,
             _scraping: scraping,
         }
     }
@@ -178,19 +175,37 @@ impl UnderLoad {
         ended.into_iter().map(|(_, what)| what).collect()
     }
 
-    /// Ends a room as `kill -9` does.
-    pub(crate) fn kill_room(&mut self) -> anyhow::Result<()> {
-        let UnderLoadServer::System(running, _) = &mut self.server else { return Ok(()) };
-        self.killed = Some(running.kill_room(None)?);
-        Ok(())
+    /// The system's rooms that were started for the run.
+    pub(crate) fn room_names(&mut self) -> Vec<String> {
+        let UnderLoadServer::System(running, _) = &mut self.server else { return Vec::new() };
+        running.processes().into_iter().filter(|w| w.role == "room").map(|w| w.name).collect()
     }
 
-    /// Starts the room that was killed again.
-    pub(crate) async fn restart_room(&mut self) -> anyhow::Result<()> {
-        let (UnderLoadServer::System(running, _), Some(name)) = (&mut self.server, self.killed.take()) else {
-            return Ok(());
-        };
-        running.restart_room(&name).await
+    /// Ends a room as `kill -9` does: its name.
+    pub(crate) fn kill_room(&mut self) -> anyhow::Result<String> {
+        self.running()?.kill_room(None)
+    }
+
+    /// Tells a room to stop in order, without waiting.
+    pub(crate) fn tell_room_to_stop(&mut self, name: &str) -> anyhow::Result<()> {
+        self.running()?.tell_room_to_stop(name)
+    }
+
+    /// Whether its process has ended.
+    pub(crate) fn room_has_stopped(&mut self, name: &str) -> anyhow::Result<bool> {
+        self.running()?.room_has_stopped(name)
+    }
+
+    /// Starts a room again that was killed or has stopped.
+    pub(crate) async fn restart_room(&mut self, name: &str) -> anyhow::Result<()> {
+        self.running()?.restart_room(name).await
+    }
+
+    fn running(&mut self) -> anyhow::Result<&mut Running> {
+        match &mut self.server {
+            UnderLoadServer::System(running, _) => Ok(running),
+            UnderLoadServer::Raw { .. } => bail!("the reference server has no rooms"),
+        }
     }
 
     /// Its processes and versions, for the record; `cores` are those of a role.

@@ -1,6 +1,8 @@
 //! Every committed scenario, in a short form, against the real servers.
 
-use longline_load_results::{PhaseName, Run, Side};
+use std::collections::BTreeSet;
+
+use longline_load_results::{PhaseName, Run, Sample, Side};
 
 use crate::support::{Tester, longline, scenario};
 
@@ -195,6 +197,22 @@ async fn churn() {
 }
 
 #[tokio::test]
+async fn resume() {
+    let sets = [
+        "churn.share_per_second=0.1",
+        "churn.away_s=[0.1, 0.5]",
+        "unicast.rate=100",
+        // A session is resumed at its shard only.
+        "servers.settings.room.engine.shards=1",
+    ];
+    let run = green("resume", &sets).await;
+    assert!(unicasts(&run) > 200);
+    let last = run.legs[0].series.last().unwrap();
+    assert!(last.connects > 90, "some dropped and came back: {}", last.connects);
+    assert_eq!(last.resumed, last.connects - 80, "all of those to their sessions");
+}
+
+#[tokio::test]
 async fn uplink() {
     let run = green("uplink", &["uplink.rate=50"]).await;
     let uplinks = run.legs[0].uplinks;
@@ -226,6 +244,22 @@ async fn kill_room() {
     let run = green("kill_room", &["servers.rooms=2", "storm.at_s=1", "unicast.rate=100"]).await;
     assert!(unicasts(&run) > 200);
     assert!(run.legs[0].series.last().unwrap().connects > 80, "those of the room that died came back");
+}
+
+#[tokio::test]
+async fn rolling() {
+    let sets =
+        ["servers.rooms=2", "storm.at_s=1", "unicast.rate=100", "servers.settings.room.drain.within_ms=500"];
+    let run = green("rolling", &sets).await;
+    assert!(unicasts(&run) > 200);
+    let last = run.legs[0].series.last().unwrap();
+    assert!(last.connects >= 160, "everybody moved at least once: {}", last.connects);
+    let rooms: BTreeSet<u32> = run.legs[0].series.iter().flat_map(pids_of_rooms).collect();
+    assert_eq!(rooms.len(), 4, "both were started twice");
+}
+
+fn pids_of_rooms(sample: &Sample) -> Vec<u32> {
+    sample.processes.iter().filter(|process| process.role == "room").map(|process| process.pid).collect()
 }
 
 #[tokio::test]
