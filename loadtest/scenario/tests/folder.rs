@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longline_load_scenario::{Machine, Scenario};
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 24] = [
     "broadcast",
     "churn",
     "day",
