@@ -22,6 +22,8 @@ pub struct Received {
     pub messages: Vec<longline_sdk::Message>,
     /// The endpoints it was connected to, one for each connection.
     pub connections: Vec<String>,
+    /// How many of them went on with the session before.
+    pub resumed: usize,
     /// Times that a bind was told to stand.
     pub bound: usize,
     /// The binds that were, in that order.
@@ -122,7 +124,10 @@ fn counts(received: &Received) -> HashMap<MessageId, usize> {
 fn keep(received: &mut Received, event: Event) {
     match event {
         Event::Message(message) => received.messages.push(message),
-        Event::Connected { endpoint, .. } => received.connections.push(endpoint),
+        Event::Connected { endpoint, resumed, .. } => {
+            received.connections.push(endpoint);
+            received.resumed += usize::from(resumed);
+        }
         Event::Bound { bind, .. } => {
             received.bound += 1;
             received.binds.push(bind);
