@@ -144,6 +144,17 @@ async fn a_cluster_serves_the_run_and_its_rooms_can_be_killed() {
     system.restart_room(&killed).await.unwrap();
     assert_eq!(system.rooms(), rooms);
     assert_eq!(scraper.scrape().await.missing, [""; 0]);
+
+    assert!(system.tell_room_to_stop("center-1").is_err());
+    system.tell_room_to_stop("room-2").unwrap();
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while !system.room_has_stopped("room-2").unwrap() {
+        assert!(std::time::Instant::now() < deadline, "it does not stop");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(!system.room_has_stopped("room-1").unwrap());
+    assert_eq!(system.ended().unwrap(), [], "it was told to");
+    system.restart_room("room-2").await.unwrap();
     let after = system.processes();
     assert_eq!(Probe::new(&after).sample().len(), 11);
     assert!(after.iter().all(|process| process.pid != pid && cores_of(process.pid) == "0"), "{after:?}");
