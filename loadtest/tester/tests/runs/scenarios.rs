@@ -202,8 +202,8 @@ async fn resume() {
         "churn.share_per_second=0.1",
         "churn.away_s=[0.1, 0.5]",
         "unicast.rate=100",
-        // A session is resumed at its shard only.
-        "servers.settings.room.engine.shards=1",
+        // They come back to any of them.
+        "servers.settings.room.engine.shards=4",
     ];
     let run = green("resume", &sets).await;
     assert!(unicasts(&run) > 200);

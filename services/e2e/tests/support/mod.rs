@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use longline_e2e::{Api, Device, SOON};
@@ -14,22 +14,24 @@ use serde_json::json;
 /// Business servers that push without pause, one per center, and everything that was accepted.
 pub struct Traffic {
     stop: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
     senders: Vec<tokio::task::JoinHandle<Vec<(String, MessageId)>>>,
 }
 
 impl Traffic {
     /// To these many users in turn: `user-0`, `user-1`, …
     pub fn start(cluster: &Cluster, users: usize) -> Traffic {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let senders = cluster.api().into_iter().enumerate().map(|(sender, url)| {
-            let (api, stop) = (Api::new(url, cluster.product().key.clone()), stop.clone());
-            tokio::spawn(send(api, sender, users, stop))
+            let api = Api::new(url, cluster.product().key.clone());
+            tokio::spawn(send(api, sender, users, stop.clone(), count.clone()))
         });
-        Traffic { senders: senders.collect(), stop }
+        Traffic { senders: senders.collect(), stop, count }
     }
 
-    /// Stops, and tells what was accepted.
-    pub async fn accepted(self) -> Vec<(String, MessageId)> {
+    /// Stops once there were at least so many, and tells what was accepted.
+    pub async fn accepted(self, least: usize) -> Vec<(String, MessageId)> {
+        eventually(SOON, "traffic", async || self.count.load(Ordering::Relaxed) >= least).await;
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
         for sender in self.senders {
@@ -40,7 +42,13 @@ impl Traffic {
 }
 
 /// Every message has a key of its own, and is sent again under it until it is accepted: what a business does.
-async fn send(api: Api, sender: usize, users: usize, stop: Arc<AtomicBool>) -> Vec<(String, MessageId)> {
+async fn send(
+    api: Api,
+    sender: usize,
+    users: usize,
+    stop: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+) -> Vec<(String, MessageId)> {
     let mut accepted = Vec::new();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -56,6 +64,7 @@ async fn send(api: Api, sender: usize, users: usize, stop: Arc<AtomicBool>) -> V
             }
         };
         accepted.push((user, id));
+        count.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     accepted
