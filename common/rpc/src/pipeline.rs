@@ -31,9 +31,9 @@ pub enum Linger {
     No,
     /// Always so long.
     Always(Duration),
-    /// At most so long, and only while requests that were sent are not answered: a lone one goes at once. As small segments do in TCP
-    /// (Nagle's algorithm, RFC 896).
-    WhileBusy(Duration),
+    /// Until so long after the batch before it: a lone one goes at once, and however many come, there are only so many batches a second
+    /// but full ones.
+    Paced(Duration),
 }
 
 /// Bounds of a pipeline.
@@ -103,7 +103,7 @@ impl<M: Method> Pipeline<M> {
             incoming,
             metrics: metrics.clone(),
             next_number: 1,
-            unanswered: 0,
+            sent_at: None,
         };
         tokio::spawn(driver.run());
         Pipeline {
@@ -203,8 +203,8 @@ struct Driver<M: Method> {
     incoming: mpsc::UnboundedReceiver<Group<M>>,
     metrics: MethodMetrics,
     next_number: u64,
-    /// Requests sent over this stream and not answered.
-    unanswered: usize,
+    /// When the last batch was sent.
+    sent_at: Option<Instant>,
 }
 
 /// Requests that wait to be sent as a batch.
@@ -266,7 +266,6 @@ impl<M: Method> Driver<M> {
         let mut batch = None;
         let mut waiting = std::collections::VecDeque::new();
         let mut replied = false;
-        self.unanswered = 0;
         self.take(first, &mut in_flight, &mut waiting);
         let end = loop {
             self.fill(&mut batch, &mut waiting, &mut in_flight);
@@ -279,9 +278,7 @@ impl<M: Method> Driver<M> {
                 reply = replies.next() => match reply {
                     Some(Ok(reply)) => {
                         replied = true;
-                        let answered = settle::<M>(reply, &mut in_flight);
-                        self.unanswered = self.unanswered.saturating_sub(answered);
-                        self.hurry(&mut batch);
+                        settle::<M>(reply, &mut in_flight);
                     }
                     Some(Err(status)) => {
                         tracing::debug!(method = M::NAME, %status, "pipeline died");
@@ -294,7 +291,7 @@ impl<M: Method> Driver<M> {
                         break StreamEnd::Died { replied };
                     };
                     self.metrics.batch_items.observe(batch.items.len() as f64);
-                    self.unanswered += batch.items.len();
+                    self.sent_at = Some(now);
                     permit.send(M::requests(batch.first, batch.items));
                 }
                 () = sleep_until(due), if !full && due.is_some_and(|due| due > now) => {}
@@ -376,21 +373,11 @@ impl<M: Method> Driver<M> {
 impl<M: Method> Driver<M> {
     /// When a batch that is begun now is to be sent.
     fn due(&self) -> Instant {
-        let linger = match self.options.linger {
-            Linger::Always(linger) => linger,
-            Linger::WhileBusy(linger) if self.unanswered > 0 => linger,
-            Linger::WhileBusy(_) | Linger::No => Duration::ZERO,
-        };
-        Instant::now() + linger
-    }
-
-    /// Sends what waits once nothing is under way any more.
-    fn hurry(&self, batch: &mut Option<Batch<M>>) {
-        if self.unanswered == 0
-            && let Linger::WhileBusy(_) = self.options.linger
-            && let Some(batch) = batch
-        {
-            batch.due = Instant::now();
+        let now = Instant::now();
+        match (self.options.linger, self.sent_at) {
+            (Linger::Always(linger), _) => now + linger,
+            (Linger::Paced(pause), Some(sent_at)) => now.max(sent_at + pause),
+            (Linger::Paced(_), None) | (Linger::No, _) => now,
         }
     }
 }
@@ -400,11 +387,10 @@ enum StreamEnd {
     Died { replied: bool },
 }
 
-/// Gives replies to the groups that wait for them; says how many there were. Replies nobody waits for are ignored: the peer is ours,
+/// Gives replies to the groups that wait for them. Replies nobody waits for are ignored: the peer is ours,
 /// and a repeated number can do no harm.
-fn settle<M: Method>(batch: M::Replies, in_flight: &mut InFlight<M>) -> usize {
+fn settle<M: Method>(batch: M::Replies, in_flight: &mut InFlight<M>) {
     let (numbers, replies) = M::split_replies(batch);
-    let count = numbers.len();
     for (number, reply) in numbers.into_iter().zip(replies) {
         let Some((&first, pending)) = in_flight.range_mut(..=number).next_back() else { continue };
         let Some(place) = pending.replies.get_mut((number - first) as usize) else { continue };
@@ -417,7 +403,6 @@ fn settle<M: Method>(batch: M::Replies, in_flight: &mut InFlight<M>) -> usize {
             pending.end(&unknown());
         }
     }
-    count
 }
 
 /// Waits for the replies of callers that are still there, for a while.

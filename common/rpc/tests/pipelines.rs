@@ -256,32 +256,32 @@ async fn a_group_larger_than_the_pipeline_goes_alone_rather_than_never() {
     assert!(server.echo.largest_batch.load(Ordering::SeqCst) <= 256);
 }
 
-/// With others under way a request waits far longer than any deadline here; so what comes in time was not held back.
+/// The pause is far longer than any deadline here; so what comes in time was not held back.
 #[tokio::test]
-async fn requests_wait_for_company_only_while_others_are_under_way() {
+async fn a_lone_request_goes_at_once_and_full_batches_wait_for_nothing() {
     let server = server().await;
     let (_view, peers) = peers(vec![node(1, &server.address)]);
-    let options = PipelineOptions { linger: Linger::WhileBusy(10 * SOON), ..PipelineOptions::default() };
+    let options = PipelineOptions { linger: Linger::Paced(10 * SOON), ..PipelineOptions::default() };
     let pipelines = peers.pipelines::<RegisterLookup>(options);
+    // With those that come while the stream is opened.
     pipelines.call(1, lookup(0), SOON).await.expect("a lone one goes at once");
-    server.echo.arrived.notified().await;
+    let replies = pipelines.call_group(1, (0..512).map(lookup).collect(), SOON).await;
+    assert!(replies.into_iter().all(|reply| reply.is_ok()), "two full batches");
+    let late = pipelines.call(1, lookup(0), SOON / 10).await.unwrap_err();
+    assert_eq!(late.code, ErrorCode::DeadlineExceeded, "the next waits for company");
+}
 
-    server.echo.hold.store(true, Ordering::SeqCst);
-    let mut calls = Vec::new();
-    for number in 0..=20 {
-        let pipelines = pipelines.clone();
-        calls.push(tokio::spawn(async move { pipelines.call(1, lookup(number), SOON).await }));
-        if number == 0 {
-            server.echo.arrived.notified().await;
-        }
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-    }
-    server.echo.hold.store(false, Ordering::SeqCst);
-    server.echo.released.notify_one();
-    for call in calls {
-        call.await.unwrap().expect("the answer to the first lets the others go");
+#[tokio::test]
+async fn paced_requests_leave_together() {
+    let server = server().await;
+    let (_view, peers) = peers(vec![node(1, &server.address)]);
+    let options =
+        PipelineOptions { linger: Linger::Paced(Duration::from_millis(400)), ..PipelineOptions::default() };
+    let pipelines = peers.pipelines::<RegisterLookup>(options);
+    pipelines.call(1, lookup(0), SOON).await.unwrap();
+    let calls = (0..20).map(|number| pipelines.call(1, lookup(number), SOON));
+    for reply in futures::future::join_all(calls).await {
+        reply.unwrap();
     }
     assert_eq!(server.echo.largest_batch.load(Ordering::SeqCst), 20);
 }

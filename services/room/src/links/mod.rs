@@ -51,8 +51,10 @@ use self::tickets::Tickets;
 use crate::DrainConfig;
 use crate::link::{ClusterReceiver, ShardSender};
 
-/// Acks, checks and presence wait this long for company; binds and loads do while others are under way.
+/// Acks, checks and presence wait this long for company.
 const LINGER: Duration = Duration::from_millis(2);
+/// Batches of binds, and of loads, are this long apart: a device waits for both, and in a storm a batch for each would be most of its cost.
+const PACE: Duration = Duration::from_millis(4);
 /// How long a load, check, ack or uplink may take, all tries together.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -105,7 +107,7 @@ impl Links {
         let Deps { member, peers, products, shards, registry, sessions, capacity, health, idc, drain } = deps;
         let waiting = PipelineOptions { when_full: WhenFull::Wait, ..PipelineOptions::default() };
         let lingering = PipelineOptions { linger: Linger::Always(LINGER), ..waiting };
-        let while_busy = PipelineOptions { linger: Linger::WhileBusy(LINGER), ..waiting };
+        let paced = PipelineOptions { linger: Linger::Paced(PACE), ..waiting };
         let metrics = Metrics::new(&registry);
         let tickets = Arc::new(Tickets::new(drain.ticket(), &metrics));
         let departures = Departures::new(Parts {
@@ -119,8 +121,8 @@ impl Links {
         });
         let lane = |name| Lane::new(name, &metrics);
         Arc::new(Links {
-            change: peers.pipelines(while_busy),
-            load: peers.pipelines(while_busy),
+            change: peers.pipelines(paced),
+            load: peers.pipelines(paced),
             check: peers.pipelines(lingering),
             ack: peers.pipelines(lingering),
             uplink: peers.pipelines(waiting),

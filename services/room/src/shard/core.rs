@@ -68,6 +68,8 @@ impl Core {
         resume_key: ResumeKey,
         seed: u64,
     ) -> Core {
+        // To ask the system how many cores there are takes it tens of microseconds.
+        let config = EngineConfig { shards: config.shard_count(), ..config };
         Core {
             shard,
             parking: Parking::new(&config),
