@@ -272,40 +272,27 @@ async fn a_lone_request_goes_at_once_and_full_batches_wait_for_nothing() {
 }
 
 #[tokio::test]
-async fn paced_requests_leave_together() {
-    let server = server().await;
-    let (_view, peers) = peers(vec![node(1, &server.address)]);
-    let options =
-        PipelineOptions { linger: Linger::Paced(Duration::from_millis(400)), ..PipelineOptions::default() };
-    let pipelines = peers.pipelines::<RegisterLookup>(options);
-    pipelines.call(1, lookup(0), SOON).await.unwrap();
-    let calls = (0..20).map(|number| pipelines.call(1, lookup(number), SOON));
-    for reply in futures::future::join_all(calls).await {
-        reply.unwrap();
-    }
-    assert_eq!(server.echo.largest_batch.load(Ordering::SeqCst), 20);
-}
-
-#[tokio::test]
-async fn lingering_requests_leave_together() {
-    let server = server().await;
-    let (_view, peers) = peers(vec![node(1, &server.address)]);
-    let options =
-        PipelineOptions { linger: Linger::Always(Duration::from_millis(400)), ..PipelineOptions::default() };
-    let pipelines = peers.pipelines::<RegisterLookup>(options);
-    // What comes while the stream is opened leaves together in any case.
-    pipelines.call(1, lookup(0), SOON).await.unwrap();
-    let mut calls = Vec::new();
-    for number in 0..20 {
-        let pipelines = pipelines.clone();
-        calls.push(tokio::spawn(async move { pipelines.call(1, lookup(number), SOON).await }));
-        // One at a time: the pipeline has each in its hands before the next comes.
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
+async fn requests_that_wait_for_company_leave_together() {
+    let wait = Duration::from_millis(400);
+    for linger in [Linger::Always(wait), Linger::Paced(wait)] {
+        let server = server().await;
+        let (_view, peers) = peers(vec![node(1, &server.address)]);
+        let options = PipelineOptions { linger, ..PipelineOptions::default() };
+        let pipelines = peers.pipelines::<RegisterLookup>(options);
+        // What comes while the stream is opened leaves together in any case.
+        pipelines.call(1, lookup(0), SOON).await.unwrap();
+        let mut calls = Vec::new();
+        for number in 0..20 {
+            let pipelines = pipelines.clone();
+            calls.push(tokio::spawn(async move { pipelines.call(1, lookup(number), SOON).await }));
+            // One at a time: the pipeline has each in its hands before the next comes.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
         }
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        assert_eq!(server.echo.largest_batch.load(Ordering::SeqCst), 20, "{linger:?}");
     }
-    for call in calls {
-        call.await.unwrap().unwrap();
-    }
-    assert_eq!(server.echo.largest_batch.load(Ordering::SeqCst), 20);
 }

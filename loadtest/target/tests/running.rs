@@ -147,11 +147,7 @@ async fn a_cluster_serves_the_run_and_its_rooms_can_be_killed() {
 
     assert!(system.tell_room_to_stop("center-1").is_err());
     system.tell_room_to_stop("room-2").unwrap();
-    let deadline = std::time::Instant::now() + DEADLINE;
-    while !system.room_has_stopped("room-2").unwrap() {
-        assert!(std::time::Instant::now() < deadline, "it does not stop");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    eventually(DEADLINE, "it stops", async || system.room_has_stopped("room-2").unwrap()).await;
     assert!(!system.room_has_stopped("room-1").unwrap());
     assert_eq!(system.ended().unwrap(), [], "it was told to");
     system.restart_room("room-2").await.unwrap();

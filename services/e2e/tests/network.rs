@@ -135,10 +135,10 @@ async fn a_token_is_worth_nothing_once_its_time_is_over_or_it_was_used() {
     let (taken_over, second) = welcomed(room, cluster.product, 2, &first.resume_token).await;
     assert!(second.resumed, "also while its old connection stands");
     drop(socket);
-    let (_again, third) = welcomed(room, cluster.product, 3, &first.resume_token).await;
+    let (anew, third) = welcomed(room, cluster.product, 3, &first.resume_token).await;
     assert!(!third.resumed, "a token is good once");
     drop(taken_over);
-    drop(_again);
+    drop(anew);
     cluster.until_presence("alice", "offline").await.unwrap();
     let (_late, fourth) = welcomed(room, cluster.product, 4, &third.resume_token).await;
     assert!(!fourth.resumed, "its time is over");

@@ -1,7 +1,8 @@
 //! The state machine of one connection, without I/O: bytes, answers, hints and time go in; frames and questions come out.
 //!
 //! A connection is greeted, then a session, then leaving; only a session has binds, so nothing can be pushed to a connection that
-//! has not said who it is. A session whose connection breaks is parked, until another connection takes it up. What a session shares with the others of its shard is [`Env`].
+//! has not said who it is. A session whose connection breaks is parked, until another connection takes it up. What a session shares
+//! with the others of its shard is [`Env`].
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod audit;

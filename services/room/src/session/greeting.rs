@@ -6,6 +6,7 @@ use longline_pb::client::{self, BindResult, Hello};
 use longline_types::{Address, CloseReason, Device, limits};
 use longline_wire::{FrameType, Limits, PREFACE_LEN, decode, decode_preface};
 
+use super::bind::Bind;
 use super::ending::{Ending, refused};
 use super::heartbeat::Wish;
 use super::profile::Profile;
@@ -53,6 +54,13 @@ pub(crate) struct WantedBind {
     pub(crate) address: Address,
     pub(crate) token: Box<str>,
     pub(crate) seen_broadcast: u64,
+}
+
+impl WantedBind {
+    /// Whether it is this bind of a session.
+    pub(super) fn is(&self, bind: &Bind) -> bool {
+        bind.index == self.index && bind.address == self.address
+    }
 }
 
 impl Greeting {

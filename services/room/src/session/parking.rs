@@ -97,13 +97,17 @@ impl Session {
         self.welcome(t)
     }
 
+    /// Whether the session has this bind.
+    pub(super) fn has(&self, wanted: &WantedBind) -> bool {
+        self.binds.iter().any(|bind| wanted.is(bind))
+    }
+
     /// For each wanted bind the index under which the session has it already.
     fn keep(&mut self, wanted: &[Result<WantedBind, client::Bound>]) -> Vec<Option<u8>> {
         let mut kept = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             let index = wanted.as_ref().ok().and_then(|wanted| {
-                let bind =
-                    self.binds.by_index(wanted.index.into()).filter(|b| b.address == wanted.address)?;
+                let bind = self.binds.by_index(wanted.index.into()).filter(|b| wanted.is(b))?;
                 bind.seen_broadcast = bind.seen_broadcast.max(wanted.seen_broadcast);
                 Some(wanted.index)
             });

@@ -86,7 +86,7 @@ impl Connection {
         self.opened(&[], now, env);
     }
 
-    /// Begins a session, if the storm allows it. One that is got back need not ask: it costs the cluster nothing.
+    /// Begins a session, if the storm allows it. One that is got back as it was need not ask: it costs the cluster nothing.
     pub(super) fn greet(&mut self, hello: Introduction, now: Now, env: &mut Env) -> Result<(), Ending> {
         env.admit(now)?;
         env.counters.hellos.add(1);
@@ -102,6 +102,16 @@ impl Connection {
                 session.admits(&returning.token, &returning.hello)
             }
             _ => Err(NoResume::Gone),
+        }
+    }
+
+    /// Whether the device wants binds that the session does not have.
+    pub(crate) fn is_asked_for_more(&self, returning: &Returning) -> bool {
+        match &self.phase {
+            Phase::Open(session) | Phase::Parked(session) => {
+                returning.hello.binds.iter().flatten().any(|wanted| !session.has(wanted))
+            }
+            Phase::Greeting(_) | Phase::Leaving(_) => false,
         }
     }
 

@@ -270,13 +270,16 @@ impl Shard {
         if !again.is_empty() {
             self.core.limit(Arc::clone(gate.limits()));
         }
-        for index in again {
-            let client = self.core.client(index).or_else(|| self.sockets.peer(index));
-            if let Some(client) = client
-                && !self.wiring.gate.judge(index, client.ip())
-            {
-                self.core.deny(index, now);
-            }
+        again.for_each(|index| self.judge(index, now));
+    }
+
+    /// Ends the connection if its address may not connect any more.
+    fn judge(&mut self, index: u32, now: Now) {
+        let client = self.core.client(index).or_else(|| self.sockets.peer(index));
+        if let Some(client) = client
+            && !self.wiring.gate.judge(index, client.ip())
+        {
+            self.core.deny(index, now);
         }
     }
 
@@ -339,7 +342,7 @@ impl Shard {
         self.wiring.gate.relocate(from, to, now.us());
         let registry = self.wiring.poll.registry();
         match self.sockets.relocate(from, to, Token(to as usize), registry) {
-            Ok(()) => self.ready.push(to),
+            Ok(()) => self.arrived(to, now),
             Err(error) => {
                 tracing::warn!(%error, "cannot watch a connection that has returned");
                 self.core.lost(to, now);
@@ -379,8 +382,14 @@ impl Shard {
         }
         match self.core.give_back(index, *returning, now) {
             Place::Moved(to) => self.move_socket(index, to, now),
-            Place::Same | Place::Across(_) => self.ready.push(index),
+            Place::Same | Place::Across(_) => self.arrived(index, now),
         }
+    }
+
+    /// A connection has another place. A change of the limits may have been applied to this one already, and not to the one before.
+    fn arrived(&mut self, index: u32, now: Now) {
+        self.judge(index, now);
+        self.ready.push(index);
     }
 
     /// Sockets that were full have space again.

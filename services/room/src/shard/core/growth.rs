@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::tests::{core, idle_session};
+use super::tests::{NOW, core, idle_session};
 use super::*;
 use crate::shard::wheel::TICK_MS;
 
 const SESSIONS: u64 = 1_000_000;
-/// When the tests of the core take place.
-const NOW_MS: u64 = 1_000;
-const NOW: Now = Now { ms: NOW_MS, wall_ms: 1_800_000_000_000 };
 /// Those of the first minutes, in which hardly a timer fires.
 const QUIET_TURNS: u64 = 3_000;
 const LONGEST: Duration = Duration::from_millis(1);
@@ -50,12 +47,12 @@ fn a_shard_grows_to_a_million_sessions_and_back_without_a_stall() {
         listed.clear();
     });
     let mut turn = |number: u64| {
-        core.turn(Now { ms: NOW_MS + number * TICK_MS, ..NOW });
+        core.turn(Now { ms: NOW.ms + number * TICK_MS, ..NOW });
         core.env.questions.clear();
     };
     (0..QUIET_TURNS).for_each(&mut turn);
     let turns = longest("turns that run timers", 2_000, |number| turn(QUIET_TURNS + number));
-    let now = Now { ms: NOW_MS + (QUIET_TURNS + 2_000) * TICK_MS, ..NOW };
+    let now = Now { ms: NOW.ms + (QUIET_TURNS + 2_000) * TICK_MS, ..NOW };
     let leaving = longest("leaving", SESSIONS, |number| {
         core.lost(number as u32, now);
         core.remove(number as u32);

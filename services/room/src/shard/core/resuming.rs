@@ -63,10 +63,17 @@ impl Core {
         (index, returning)
     }
 
-    /// Gives the device its session if it may have it, else lets it begin a new one.
+    /// Gives the device its session if it may have it, else lets it begin a new one. What it wants beyond the session's binds costs the
+    /// cluster as much as any HELLO: if there is no space for that now, it is told when to come back, and the session waits.
     pub(crate) fn give_back(&mut self, index: u32, returning: Returning, now: Now) -> Place {
         match self.find(&returning) {
             Ok(to) => {
+                if self.connections.get(to).is_some_and(|connection| connection.is_asked_for_more(&returning))
+                    && let Err(ending) = self.env.admit(now)
+                {
+                    self.connection_event(index, now, |connection, env| connection.end(&ending, now, env));
+                    return Place::Same;
+                }
                 let Some(newcomer) = self.take_out(index) else { return Place::Same };
                 self.connection_event(to, now, |connection, env| connection.set_aside(now, env));
                 self.connection_event(to, now, |connection, env| {
@@ -118,5 +125,59 @@ impl Core {
             // It was, with the session's end; and if there was none, it is not to be met again.
             self.parking.remove(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use longline_pb::client::{Bind, Hello};
+
+    use super::super::tests::{NOW, core, greeted, idle_session};
+    use super::*;
+    use crate::admission::AdmissionConfig;
+    use crate::resume::ResumeToken;
+
+    /// The first device of the tests returns, for these users.
+    fn returns(core: &mut Core, users: &[&str]) -> Place {
+        let session = core.connections().find(|c| c.is_session()).map(Connection::id).unwrap();
+        let token = ResumeToken { session, begun_ms: NOW.wall_ms, resumes: 0 };
+        let bind = |(index, user): (usize, &&str)| Bind {
+            index: index as u32,
+            product: 1,
+            user: (*user).to_owned(),
+            ..Bind::default()
+        };
+        let hello = Hello {
+            device: "device-00000001-of-36-bytes-as-uuids-".into(),
+            connection_counter: 2,
+            binds: users.iter().enumerate().map(bind).collect(),
+            resume_token: core.env.resume_key.sign(&token),
+            ..Hello::default()
+        };
+        let mut bytes = longline_wire::PREFACE.to_vec();
+        longline_wire::encode(&hello, &mut bytes).unwrap();
+        let index = core.accepted(NOW).unwrap();
+        core.received(index, &bytes, NOW)
+    }
+
+    #[test]
+    fn beyond_the_rate_of_hellos_a_device_gets_back_what_it_had_and_no_more() {
+        let mut core = core();
+        let alice = idle_session(&mut core, 1);
+        let limits = AdmissionConfig { hellos_per_s: 1, hello_burst: 4, ..AdmissionConfig::default() };
+        core.limit(Arc::new(limits));
+        let sessions = |core: &Core| core.connections().filter(|c| c.is_session()).count();
+        let is_full = (2..100).any(|number| {
+            let newcomer = greeted(&mut core, number);
+            !core.connections.get(newcomer).is_some_and(Connection::is_session)
+        });
+        assert!(is_full);
+        let before = sessions(&core);
+        assert!(matches!(returns(&mut core, &["user-00000001", "bob"]), Place::Same));
+        assert_eq!(sessions(&core), before, "turned away");
+        assert!(matches!(returns(&mut core, &["user-00000001"]), Place::Moved(to) if to == alice));
+        assert_eq!(sessions(&core), before);
     }
 }
