@@ -148,7 +148,8 @@ impl Ops {
                 replies[index] = reply;
             }
             open.retain(|&index| matches!(&replies[index], Err(e) if e.code == ErrorCode::Unavailable));
-            if open.is_empty() || Instant::now() + PUT_PAUSE >= until {
+            // A try that has hardly any time left would only hide why the others failed.
+            if open.is_empty() || Instant::now() + 2 * PUT_PAUSE >= until {
                 return replies;
             }
             tokio::time::sleep(PUT_PAUSE).await;
