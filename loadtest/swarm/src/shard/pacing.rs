@@ -14,8 +14,10 @@ use crate::time::Ms;
 
 /// Devices looked at to find one for a drop or an uplink.
 const LOOKS: usize = 16;
-/// Drops or uplinks of one turn; what is due beyond that follows in the next.
-const PER_TURN: usize = 256;
+/// Drops of one turn; what is due beyond that follows in the next. Few, so that a swarm that is late does not come in lumps.
+const DROPS: usize = 16;
+/// Uplinks of one turn.
+const UPLINKS: usize = 256;
 
 /// The rates that a thread follows.
 #[derive(Default)]
@@ -67,7 +69,7 @@ impl Shard {
     pub(super) fn follow_paces(&mut self) {
         self.cx.tick();
         self.connect_fresh();
-        for _ in 0..PER_TURN {
+        for _ in 0..DROPS {
             let now = self.cx.now.at;
             let Some((churn, pace)) = &mut self.paces.churn else { break };
             if pace.take(now).is_none() {
@@ -76,7 +78,7 @@ impl Shard {
             let churn = churn.clone();
             self.drop_one(&churn);
         }
-        for _ in 0..PER_TURN {
+        for _ in 0..UPLINKS {
             let now = self.cx.now.at;
             let Some((uplinks, pace)) = &mut self.paces.uplink else { break };
             let Some(due) = pace.take(now) else { break };
