@@ -45,15 +45,18 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// Whether it broke, so that the room parks its session. Not if either side has ended it, nor if the room left a bind unanswered:
-    /// the same session would wait for that again.
-    fn is_broken(&self) -> bool {
+    /// Whether the room keeps its session parked: it broke, or the room refused to serve it now, before WELCOME, so that the session is
+    /// that of an earlier connection. Not if either side has ended it, nor if the room left a bind unanswered: the same session would
+    /// wait for that again.
+    fn leaves_parked(&self, is_welcomed: bool) -> bool {
         let Ended::Lost { reason, .. } = self else { return false };
         match reason {
             Disconnect::Io(_) | Disconnect::Silence | Disconnect::WriteTimeout => true,
-            // Before WELCOME: the session was that of an earlier connection.
+            // Before WELCOME.
             Disconnect::ConnectTimeout => true,
-            Disconnect::ByRoom { reason, .. } => *reason == u32::from(CloseReason::HeartbeatTimeout.number()),
+            Disconnect::ByRoom { reason, .. } => {
+                !is_welcomed || *reason == u32::from(CloseReason::HeartbeatTimeout.number())
+            }
             Disconnect::Moved
             | Disconnect::BindTimeout
             | Disconnect::Protocol(_)
@@ -122,7 +125,7 @@ impl<'a> Connection<'a> {
         self.out.send(&hello);
         let ended = self.serve(&mut frames, &mut write).await;
         self.part(&ended, frames, write).await;
-        if !ended.is_broken() {
+        if !ended.leaves_parked(self.welcomed.is_some()) {
             self.device.session_ended(self.endpoint);
         }
         let now = Instant::now();

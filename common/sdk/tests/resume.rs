@@ -192,6 +192,21 @@ async fn after_a_close_of_the_room_the_token_is_not_shown_any_more() {
 }
 
 #[tokio::test]
+async fn a_room_that_refuses_a_return_for_now_is_shown_the_token_again() {
+    let room = Room::new().await;
+    let (_client, mut events) = device(&[&room]).start().unwrap();
+    drop(welcome(&room, b"one", false).await);
+    assert!(!connected(&mut events).await);
+    for reason in [CloseReason::Overloaded, CloseReason::GoingAway] {
+        let mut session = room.accept().await;
+        assert_eq!(session.hello().await.resume_token, b"one", "{reason}");
+        session.close(reason, 1).await;
+    }
+    assert_eq!(welcome(&room, b"two", true).await.1.resume_token, b"one");
+    assert!(connected(&mut events).await);
+}
+
+#[tokio::test]
 async fn after_its_own_close_the_token_is_not_shown_any_more() {
     let room = Room::new().await;
     let (client, mut events) = device(&[&room]).start().unwrap();
