@@ -25,7 +25,7 @@ const LISTENER: usize = usize::MAX - 1;
 
 /// Most listeners of a shard.
 const LISTENERS: usize = 256;
-/// Connections accepted in one turn: a third of a millisecond.
+/// Connections accepted in one turn.
 const ACCEPTS: usize = 16;
 /// A turn reads for no longer than this, so that in a storm deliveries have their turn too; the clock is read after so many sockets.
 /// Four times as much makes no message cheaper.
