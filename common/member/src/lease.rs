@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use longline_pb::convert::required;
 use longline_pb::keeper::{self, LeaveRequest, RegisterRequest, RenewRequest};
 use longline_types::{Error, ErrorCode, IdGrant, TimeMs, View, now_ms};
+use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::keepers::Keepers;
@@ -37,8 +38,8 @@ struct Term {
     cluster: String,
 }
 
-/// Registers for the first time, trying until a keeper accepts or refuses.
-pub(crate) async fn join(options: Options) -> Result<Shared, JoinError> {
+/// Registers for the first time, trying until a keeper accepts or refuses. `stop` will end the member's tasks.
+pub(crate) async fn join(options: Options, stop: CancellationToken) -> Result<Shared, JoinError> {
     let keepers = Keepers::new(&options.node.keepers)?;
     let about = about(&options)?;
     let mut backoff = Backoff::new();
@@ -50,7 +51,7 @@ pub(crate) async fn join(options: Options) -> Result<Shared, JoinError> {
                     incarnation = term.identity.incarnation, "joined"
                 );
                 let first = FirstTerm { lease: term.lease, grant: term.grant, cluster: term.cluster };
-                return Ok(Shared::new(keepers, about, term.identity, term.view, first));
+                return Ok(Shared::new(keepers, about, term.identity, term.view, first, stop));
             }
             Err(error) if error.code == ErrorCode::InvalidArgument => return Err(JoinError::Refused(error)),
             Err(error) => {
@@ -120,6 +121,10 @@ struct Keeping {
 impl Keeping {
     /// One renewal, or a new registration if there is nothing to renew. Returns when the next is due.
     async fn turn(&mut self) -> Duration {
+        if self.shared.pulse.stands_still() {
+            tracing::error!("this node's work stands still: its lease is not renewed");
+            return self.lease / 3;
+        }
         let result = match self.renew().await {
             Err(error) if error.code == ErrorCode::NotFound => self.replace().await,
             result => result,

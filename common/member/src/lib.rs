@@ -3,12 +3,17 @@
 //! [`join`] waits for a keeper, however long; from then on the [`Member`] renews the lease, follows the view and keeps the
 //! [`IdMaker`] extended until [`Member::leave`] or until its last handle is dropped. While no keeper answers, the last view
 //! stands and nothing is closed; only [`Member::lease_valid`] turns false.
+//!
+//! All of this has a thread of its own: a node that has more to do than it can would else lose its lease, and have to bind all its
+//! sessions anew on top of that. What stands still altogether for half a minute loses it all the same.
 
 mod backoff;
 mod config;
 mod keepers;
 mod lease;
+mod pulse;
 mod shared;
+mod thread;
 mod view;
 
 use std::net::SocketAddr;
@@ -61,17 +66,20 @@ pub enum JoinError {
     /// The process was told to stop meanwhile.
     #[error("stopped before a keeper answered")]
     Shutdown,
+    /// The system has no thread for the lease.
+    #[error("cannot start a thread for the lease: {0}")]
+    NoThread(#[from] std::io::Error),
 }
 
 /// Joins the cluster in state [`NodeState::Starting`], trying all keepers with backoff until one answers or `shutdown`.
 ///
 /// `shutdown` ends the waiting only: a node that is stopping keeps its lease until it leaves.
 pub async fn join(options: Options, shutdown: CancellationToken) -> Result<Member, JoinError> {
-    let joining = lease::join(options);
+    let (tasks, joining) = thread::start(options)?;
     tokio::select! {
         biased;
         () = shutdown.cancelled() => Err(JoinError::Shutdown),
-        shared = joining => Ok(Member::start(shared?)),
+        joined = joining => Ok(Member::start(joined?, tasks)),
     }
 }
 
@@ -79,17 +87,14 @@ pub async fn join(options: Options, shutdown: CancellationToken) -> Result<Membe
 #[derive(Clone)]
 pub struct Member {
     shared: Arc<Shared>,
-    /// Ends the tasks with the last handle.
+    /// Ends the lease's thread with the last handle.
     _tasks: Arc<DropGuard>,
 }
 
 impl Member {
-    fn start(shared: Shared) -> Member {
-        let shared = Arc::new(shared);
-        tokio::spawn(lease::keep(shared.clone()));
-        tokio::spawn(view::follow(shared.clone()));
-        let tasks = Arc::new(shared.stop.clone().drop_guard());
-        Member { shared, _tasks: tasks }
+    fn start(shared: Arc<Shared>, tasks: DropGuard) -> Member {
+        tokio::spawn(pulse::beat(shared.clone()));
+        Member { shared, _tasks: Arc::new(tasks) }
     }
 
     /// The view and its changes, loads included. Its number never goes back; a view that contains this node is there from

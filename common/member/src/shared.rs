@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Identity;
 use crate::keepers::Keepers;
+use crate::pulse::Pulse;
 
 /// What the handles and the tasks of a member share.
 pub(crate) struct Shared {
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) report_now: Notify,
     /// Ends the tasks.
     pub(crate) stop: CancellationToken,
+    pub(crate) pulse: Pulse,
     report: Mutex<Report>,
 }
 
@@ -45,6 +47,7 @@ impl Shared {
         identity: Identity,
         view: View,
         first: FirstTerm,
+        stop: CancellationToken,
     ) -> Shared {
         Shared {
             keepers,
@@ -54,7 +57,8 @@ impl Shared {
             ids: Arc::new(IdMaker::new(first.grant)),
             first,
             report_now: Notify::new(),
-            stop: CancellationToken::new(),
+            stop,
+            pulse: Pulse::new(),
             report: Mutex::new(Report { state: NodeState::Starting, load: Load::default() }),
         }
     }

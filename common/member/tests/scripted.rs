@@ -181,6 +181,26 @@ async fn ids_go_on_beyond_the_first_grant_i1() {
     assert!(wanted >= 1 && wanted < script.renewals.len(), "only where half is used");
 }
 
+/// The keeper is on another runtime: this one, which is the node's, stands still.
+#[test]
+fn a_node_that_is_late_keeps_its_lease() {
+    let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let keeper = elsewhere.block_on(Keeper::start(300, 60_000));
+    let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    here.block_on(async {
+        let member = keeper.join().await;
+        let renewals = || keeper.script().renewals.len();
+        let before = renewals();
+        let begun = std::time::Instant::now();
+        while renewals() < before + 6 {
+            assert!(begun.elapsed() < SOON, "nothing is renewed while the node is at work");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(begun.elapsed() > Duration::from_millis(300), "for longer than a lease");
+        assert!(member.lease_valid());
+    });
+}
+
 #[tokio::test]
 async fn a_lost_registration_is_replaced_by_name_r4() {
     let keeper = Keeper::start(150, 60_000).await;
