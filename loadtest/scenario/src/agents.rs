@@ -22,6 +22,8 @@ pub struct Agents {
     pub threads: usize,
     /// Where devices connect from; every agent's machine has to have these. Empty: the kernel chooses.
     pub sources: Vec<IpNet>,
+    /// Shortest time between two looks at sockets and timers, in milliseconds; 0: whenever there is something.
+    pub step_ms: u32,
 }
 
 /// How many agents are started on this machine.
@@ -54,6 +56,7 @@ impl Agents {
             cores: section.or("cores", Vec::new(), |given| machine.read_cores(&given))?,
             threads: section.or("threads", 1, |given| given.whole(1..=256))?,
             sources: section.or("sources", Vec::new(), sources)?,
+            step_ms: section.or("step_ms", 0, |given| given.whole(0..=1000))?,
         })
     }
 }
@@ -132,8 +135,8 @@ mod tests {
     fn sources_are_addresses_and_the_hosts_of_networks() {
         let of = |sources: &[&str]| {
             let sources = sources.iter().map(|s| s.parse().unwrap()).collect();
-            let agents =
-                Agents { local: LocalAgents::Auto, remote: vec![], cores: vec![], threads: 1, sources };
+            let local = LocalAgents::Auto;
+            let agents = Agents { local, remote: vec![], cores: vec![], threads: 1, sources, step_ms: 0 };
             agents.source_addresses().iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(of(&["127.0.0.9/32", "127.1.0.0/30"]), ["127.0.0.9", "127.1.0.1", "127.1.0.2"]);

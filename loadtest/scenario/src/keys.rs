@@ -85,6 +85,12 @@ pub const KEYS: &[Key] = &[
         "`[]`",
         "Where devices connect from, at most 65,536 addresses, which every agent's machine has to have; `[]`: the kernel chooses",
     ),
+    key(
+        "agents.step_ms",
+        "0 to 1,000",
+        "0",
+        "Shortest time between two looks at sockets and timers, so that many are served at once; all that devices measure is longer by up to as much. For machines that are short of processors",
+    ),
     key("devices.count", "1 to 100,000,000", REQUIRED, "Devices over all agents, each with one user"),
     key("devices.connects_per_second", "number, 0: at once", "500", "How fast they connect, over all agents"),
     key(

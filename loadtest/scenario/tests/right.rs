@@ -26,6 +26,7 @@ remote = ["10.0.0.2:7700"]
 cores = [1]
 threads = 2
 sources = ["127.0.0.1", "127.1.0.0/30"]
+step_ms = 50
 [devices]
 count = 5000
 connects_per_second = 250
@@ -116,6 +117,7 @@ fn everything_that_is_given_is_kept() {
     let Servers::Cluster { counts, local } = &scenario.servers else { panic!("{:?}", scenario.servers) };
     assert_eq!((counts.rooms, counts.centers, counts.savers), (3, 2, 1));
     assert_eq!(local.settings["room"]["engine"]["check_s"].as_integer(), Some(2));
+    assert_eq!(scenario.agents.step_ms, 50);
     let sources = scenario.agents.source_addresses();
     assert_eq!(
         sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),

@@ -84,6 +84,7 @@ impl Bench {
             product: 1,
             token_key: None,
             sources: vec![],
+            step: Duration::ZERO,
             networks: vec![],
             transports: Transports::default(),
             resume: 0.0,

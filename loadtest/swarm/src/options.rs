@@ -32,6 +32,8 @@ pub struct Options {
     pub token_key: Option<Vec<u8>>,
     /// Addresses to connect from, round-robin by user; empty: the kernel chooses.
     pub sources: Vec<IpAddr>,
+    /// Shortest time between two looks at sockets and timers: what comes meanwhile is served together. Zero: at once.
+    pub step: Duration,
     /// The networks the devices are on; empty: unspecified, without a wish for the heartbeat.
     pub networks: Vec<Network>,
     /// Over what they connect.

@@ -7,7 +7,7 @@ mod pacing;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::{Events, Poll, Token};
@@ -94,7 +94,10 @@ impl Shard {
     /// If the poll fails; then nothing can be done any more.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
+        let mut looked = Instant::now();
         while !self.stops {
+            std::thread::sleep(self.cx.world.options.step.saturating_sub(looked.elapsed()));
+            looked = Instant::now();
             let wait = self.wait();
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),

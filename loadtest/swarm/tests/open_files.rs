@@ -55,6 +55,7 @@ fn swarm(room: SocketAddr) -> Swarm {
         product: 1,
         token_key: None,
         sources: vec!["127.0.0.1".parse().unwrap()],
+        step: Duration::ZERO,
         networks: vec![],
         transports: Transports::default(),
         resume: 0.0,

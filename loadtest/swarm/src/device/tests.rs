@@ -4,6 +4,7 @@ mod resuming;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use longline_load_truth::{Clock, Ledger, Plan};
 use longline_pb::client::{self, BindResult, PushFlag, UplinkResult, directive};
@@ -47,6 +48,7 @@ impl Rig {
             product: 7,
             token_key: None,
             sources: vec![],
+            step: Duration::ZERO,
             networks: vec![Network { kind: client::Network::Wifi, share: 1.0, heartbeat_s: (30, 60) }],
             transports: Transports::default(),
             resume,

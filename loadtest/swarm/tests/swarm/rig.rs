@@ -53,6 +53,7 @@ impl Rig {
             product: 1,
             token_key: None,
             sources: vec![],
+            step: Duration::ZERO,
             networks: vec![],
             transports: Default::default(),
             resume: 0.0,

@@ -27,6 +27,17 @@ fn devices_connect_at_a_rate() {
 }
 
 #[test]
+fn what_comes_within_a_step_is_served_together() {
+    let rig = Rig::with(40, Manners::default(), |options| options.step = Duration::from_millis(200));
+    let started = Instant::now();
+    rig.swarm.connect(200.0);
+    rig.await_counts("all to be connected", |c| c.connected == 40);
+    assert!(started.elapsed() >= Duration::from_millis(400), "connected, greeted and welcomed in a step each");
+    let latencies = rig.swarm.take_connect_latencies();
+    assert!(latencies.iter().all(|micros| *micros > 100_000), "each waited for steps: {latencies:?}");
+}
+
+#[test]
 fn they_come_from_their_sources_and_networks_with_their_tokens() {
     let secret = b"a secret of the product".to_vec();
     let rig = Rig::with(30, Manners::default(), |options| {

@@ -257,6 +257,7 @@ fn devices(
         product,
         token_key,
         sources: scenario.agents.source_addresses(),
+        step: Duration::from_millis(scenario.agents.step_ms.into()),
         networks: networks.collect(),
         transports: transports(assignment)?,
         resume: scenario.devices.resume,
