@@ -8,6 +8,7 @@ mod admin;
 mod health;
 mod limits;
 mod log;
+mod open_files;
 mod panics;
 mod parts;
 mod run;
