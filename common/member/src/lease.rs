@@ -237,6 +237,7 @@ fn is_half_used(grant: IdGrant, now_ms: TimeMs) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pulse::Pulse;
 
     #[test]
     fn a_grant_is_renewed_from_its_middle_on_i1() {
@@ -245,5 +246,27 @@ mod tests {
         assert!(!is_half_used(grant, 1499));
         assert!(is_half_used(grant, 1500));
         assert!(is_half_used(grant, 9999));
+    }
+
+    /// As a node that has nothing but keepers that do not answer.
+    fn keeping(pulse: Pulse) -> Keeping {
+        let lease = Duration::from_secs(60);
+        let grant = IdGrant { number: 1, from_ms: 0, until_ms: 1 };
+        let first = FirstTerm { lease, grant, cluster: String::new() };
+        let identity = Identity { number: 1, incarnation: 1, lease_until: Instant::now() };
+        let keepers = Keepers::new(&["127.0.0.1:1".to_owned()]).unwrap();
+        let about = RegisterRequest::default();
+        let stop = CancellationToken::new();
+        let mut shared = Shared::new(keepers, about, identity, View::default(), first, stop);
+        shared.pulse = pulse;
+        Keeping { shared: Arc::new(shared), lease, grant, cluster: String::new(), backoff: Backoff::new() }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_stands_still_does_not_renew_r4() {
+        let pause = keeping(Pulse::new()).turn().await;
+        assert!(pause < Duration::from_secs(20), "it has asked, and asks again soon");
+        let pause = keeping(Pulse::silent_for(Duration::from_secs(31))).turn().await;
+        assert_eq!(pause, Duration::from_secs(20), "it has not asked");
     }
 }

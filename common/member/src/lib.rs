@@ -142,6 +142,11 @@ impl Member {
         self.shared.identity.subscribe()
     }
 
+    /// Who this node is now.
+    pub fn current(&self) -> Identity {
+        *self.shared.identity.borrow()
+    }
+
     /// Whether the keeper has confirmed this node within the lease, counted from when it was asked. Compared with the clock
     /// at each call, so a process that was paused learns it at once.
     pub fn lease_valid(&self) -> bool {

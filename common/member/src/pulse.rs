@@ -1,7 +1,7 @@
 //! Whether the node is at work: the lease has a thread of its own, which goes on even if nothing else does.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::shared::Shared;
@@ -21,6 +21,12 @@ pub(crate) struct Pulse {
 impl Pulse {
     pub(crate) fn new() -> Pulse {
         Pulse { begun: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    /// As it is after a long silence.
+    #[cfg(test)]
+    pub(crate) fn silent_for(silence: Duration) -> Pulse {
+        Pulse { begun: Instant::now().checked_sub(silence).unwrap(), last: AtomicU64::new(0) }
     }
 
     fn beat(&self) {
@@ -55,12 +61,9 @@ mod tests {
 
     #[test]
     fn half_a_minute_without_a_sign_is_a_standstill() {
-        let long_ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
-        let mut pulse = Pulse::new();
-        assert!(!pulse.stands_still());
-        pulse.begun = long_ago(29);
-        assert!(!pulse.stands_still(), "it is only late");
-        pulse.begun = long_ago(31);
+        let silent_for = |seconds| Pulse::silent_for(Duration::from_secs(seconds));
+        assert!(!silent_for(29).stands_still(), "it is only late");
+        let pulse = silent_for(31);
         assert!(pulse.stands_still());
         pulse.beat();
         assert!(!pulse.stands_still());

@@ -184,7 +184,8 @@ async fn ids_go_on_beyond_the_first_grant_i1() {
 /// The keeper is on another runtime: this one, which is the node's, stands still.
 #[test]
 fn a_node_that_is_late_keeps_its_lease() {
-    let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let elsewhere =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let keeper = elsewhere.block_on(Keeper::start(300, 60_000));
     let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     here.block_on(async {

@@ -109,7 +109,7 @@ impl Desk {
     /// Puts the record into the store's queue under a new id, held by this coordinator, and takes it on.
     async fn store(&self, address: &Address, mut record: UplinkRecord) -> Result<Intake, Error> {
         record.id = self.member.ids().make(now_ms()).map_err(Error::unavailable)?.0;
-        let identity = *self.member.identity().borrow();
+        let identity = self.member.current();
         let held_until = Instant::now() + Duration::from_millis(self.lease_ms.into());
         let request = PutUplinkRequest {
             record: Some(record.clone()),

@@ -60,7 +60,7 @@ impl Sweep {
     }
 
     async fn claim(&self, limit: usize) -> Result<Vec<UplinkRecord>, Error> {
-        let identity = *self.member.identity().borrow();
+        let identity = self.member.current();
         let request = ClaimUplinksRequest {
             node: identity.number,
             incarnation: identity.incarnation,

@@ -107,7 +107,7 @@ impl Register {
     /// Hands the slots to the other registers, if there are any, before this one stops answering.
     pub(crate) async fn drain(&self, deadline: Duration) {
         self.member.set_state(NodeState::Draining);
-        let own = self.member.identity().borrow().number;
+        let own = self.member.current().number;
         let alone = |view: &View| {
             !view.live(Role::Register).any(|n| n.number != own && n.state != NodeState::Draining)
         };
@@ -120,7 +120,7 @@ impl Register {
 
     fn adopt(&self) {
         // The identity first: a view that is later than it does no harm, one that is earlier would own nothing.
-        let identity = *self.member.identity().borrow();
+        let identity = self.member.current();
         let own = Own { number: identity.number, incarnation: identity.incarnation };
         let view = self.member.view().borrow().clone();
         if self.table.adopt(&view, own) {

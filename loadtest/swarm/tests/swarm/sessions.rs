@@ -32,7 +32,10 @@ fn what_comes_within_a_step_is_served_together() {
     let started = Instant::now();
     rig.swarm.connect(200.0);
     rig.await_counts("all to be connected", |c| c.connected == 40);
-    assert!(started.elapsed() >= Duration::from_millis(400), "connected, greeted and welcomed in a step each");
+    assert!(
+        started.elapsed() >= Duration::from_millis(400),
+        "connected, greeted and welcomed in a step each"
+    );
     let latencies = rig.swarm.take_connect_latencies();
     assert!(latencies.iter().all(|micros| *micros > 100_000), "each waited for steps: {latencies:?}");
 }

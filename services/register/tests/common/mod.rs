@@ -138,7 +138,7 @@ impl FakeRoom {
     }
 
     pub(crate) fn room(&self) -> (u32, u64) {
-        let identity = *self.member.identity().borrow();
+        let identity = self.member.current();
         (identity.number, identity.incarnation)
     }
 

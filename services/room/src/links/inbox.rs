@@ -179,7 +179,7 @@ fn ack_request(links: &Links, a: &Ack) -> AckRequest {
         id: a.id.0,
         broadcast_seq: a.broadcast_seq,
         written_at_ms: a.written_at_ms,
-        room: links.member.identity().borrow().number,
+        room: links.member.current().number,
     }
 }
 

@@ -170,7 +170,7 @@ async fn tell(links: Arc<Links>, mut slots: Vec<(Slot, SlotOwner)>) {
 }
 
 fn request(links: &Links, view: &View, (slot, owner): &(Slot, SlotOwner)) -> ChangeRequest {
-    let identity = *links.member.identity().borrow();
+    let identity = links.member.current();
     let done = SlotDone {
         slot: slot.index() as u32,
         generation: owner.generation,

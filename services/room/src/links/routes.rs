@@ -205,7 +205,7 @@ async fn attempt(links: &Arc<Links>, jobs: Vec<Job>) -> Vec<Job> {
 fn request(links: &Links, view: &View, operation: &Operation) -> ChangeRequest {
     let what = match operation {
         Operation::Bind { request, .. } => {
-            let identity = *links.member.identity().borrow();
+            let identity = links.member.current();
             Request::Bind(register::Bind {
                 key: Some(request.address.key().into()),
                 node: identity.number,
@@ -236,7 +236,7 @@ fn settle(links: &Arc<Links>, job: Job, reply: Result<ChangeReply, Error>) -> Op
     };
     let hopeless = matches!(error.code, ErrorCode::InvalidArgument | ErrorCode::PermissionDenied);
     // No register takes it any more, and the bind under the new incarnation waits behind it (R4, R5).
-    let incarnation = links.member.identity().borrow().incarnation;
+    let incarnation = links.member.current().incarnation;
     let ended =
         matches!(&job.operation, Operation::Assert(request) if request.route.incarnation != incarnation);
     if hopeless || ended || Instant::now() >= job.until {
@@ -250,7 +250,7 @@ fn settle(links: &Arc<Links>, job: Job, reply: Result<ChangeReply, Error>) -> Op
 fn conclude(links: &Arc<Links>, job: Job, reply: Reply) -> Option<Job> {
     match (job.operation, reply) {
         (Operation::Bind { request, product }, Reply::Bind(reply)) => {
-            let identity = *links.member.identity().borrow();
+            let identity = links.member.current();
             let route = Route {
                 stamp: reply.stamp.unwrap_or_default().into(),
                 node: identity.number,

@@ -30,7 +30,7 @@ impl Signpost {
     }
 
     fn own(&self) -> u64 {
-        self.member.identity().borrow().incarnation
+        self.member.current().incarnation
     }
 }
 

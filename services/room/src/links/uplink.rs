@@ -55,7 +55,7 @@ pub(crate) fn presence(links: &Arc<Links>, changes: Vec<Presence>) {
         };
         let links = links.clone();
         links.clone().tasks.spawn(async move {
-            let node = links.member.identity().borrow().number;
+            let node = links.member.current().number;
             let requests = group.iter().map(|p| presence_request(p, node)).collect();
             let replies = links.presence.group_any(key, requests, PRESENCE_DEADLINE).await;
             let lost =

@@ -13,7 +13,7 @@ use crate::store::{Ack, Store, Stored};
 
 impl<S: Store> Service<S> {
     pub(super) async fn put_batch(self, batch: Vec<PutRequest>) -> Vec<PutReply> {
-        let saver = self.member.identity().borrow().number;
+        let saver = self.member.current().number;
         let parsed = batch.into_iter().map(requests::put).collect();
         let results =
             self.through(Operation::Put, parsed, async |group| self.store.put(group, saver).await).await;
