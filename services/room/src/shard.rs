@@ -7,6 +7,7 @@ mod crossing;
 mod departure;
 mod paged;
 mod parking;
+mod ready;
 mod run;
 mod sockets;
 mod sweep;

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::core::{Core, Emigrant, Place};
 use super::crossing::{Crossing, Crossings};
+use super::ready::Ready;
 use super::sockets::{Got, Sockets, Took};
 use crate::admission::Gate;
 use crate::link::{ClusterSender, ShardInbox};
@@ -27,10 +28,8 @@ const LISTENER: usize = usize::MAX - 1;
 const LISTENERS: usize = 256;
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 16;
-/// A turn reads for no longer than this, so that in a storm deliveries have their turn too; the clock is read after so many sockets.
-/// Four times as much makes no message cheaper.
+/// A turn reads for no longer than this, so that in a storm deliveries have their turn too. Four times as much makes no message cheaper.
 const READ: Duration = Duration::from_micros(500);
-const READ_STEP: usize = 8;
 /// After a failure to accept, such as too many open files.
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// While questions wait for the links.
@@ -73,7 +72,7 @@ pub(crate) struct Shard {
     wiring: Wiring,
     sockets: Sockets,
     /// Sockets to read from.
-    ready: Vec<u32>,
+    ready: Ready,
     writing: Vec<u32>,
     buffer: Box<[u8]>,
     /// The listeners may have more connections: now, or from this time on.
@@ -85,7 +84,7 @@ impl Shard {
         Shard {
             core,
             sockets: Sockets::new(),
-            ready: Vec::new(),
+            ready: Ready::default(),
             writing: Vec::new(),
             buffer: vec![0; wiring.read_bytes.max(1024)].into_boxed_slice(),
             accept_at: None,
@@ -145,7 +144,7 @@ impl Shard {
                     socket.ends |= event.is_read_closed() || event.is_error();
                     if (event.is_readable() || socket.ends) && !std::mem::replace(&mut socket.is_ready, true)
                     {
-                        self.ready.push(index);
+                        self.ready.add(index);
                     }
                 }
             }
@@ -284,26 +283,13 @@ impl Shard {
         }
     }
 
-    /// Reads from the ready sockets, from each once, so that none keeps the others waiting; those for which there is no time are the
-    /// first in the next turn.
+    /// Reads from the ready sockets.
     fn read(&mut self, now: Now) {
-        let mut ready = std::mem::take(&mut self.ready);
         let end = Instant::now() + READ;
-        let (mut read, mut kept, mut in_time) = (0, 0, true);
-        ready.retain(|index| {
-            if read % READ_STEP == READ_STEP - 1 {
-                in_time &= Instant::now() < end;
-            }
-            if !in_time {
-                return true;
-            }
-            read += 1;
-            let keep = self.read_one(*index, now);
-            kept += usize::from(keep);
-            keep
-        });
-        ready.rotate_left(kept);
-        self.ready.append(&mut ready);
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.serve(|| Instant::now() < end, |index| self.read_one(index, now));
+        ready.append(std::mem::take(&mut self.ready));
+        self.ready = ready;
     }
 
     /// Whether there may be more to read.
@@ -390,7 +376,7 @@ impl Shard {
     /// A connection has another place. A change of the limits may have been applied to this one already, and not to the one before.
     fn arrived(&mut self, index: u32, now: Now) {
         self.judge(index, now);
-        self.ready.push(index);
+        self.ready.add(index);
     }
 
     /// Sockets that were full have space again.
