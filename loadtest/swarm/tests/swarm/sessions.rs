@@ -1,7 +1,7 @@
 //! Devices that connect, take messages, keep the heartbeat and come back.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longline_load_swarm::Network;
 use longline_pb::client::{BindResult, Network as NetworkKind};
@@ -36,8 +36,8 @@ fn what_comes_within_a_step_is_served_together() {
         started.elapsed() >= Duration::from_millis(400),
         "connected, greeted and welcomed in a step each"
     );
-    let latencies = rig.swarm.take_connect_latencies();
-    assert!(latencies.iter().all(|micros| *micros > 100_000), "each waited for steps: {latencies:?}");
+    let shortest = rig.swarm.take_connect_latencies().min();
+    assert!(shortest >= 200_000, "each waited for steps: {shortest} µs");
 }
 
 #[test]

@@ -61,8 +61,12 @@ async fn serve(
         };
         let last = report.is_err();
         let Some(report) = report.unwrap_or_else(|why| Some(Report::Failed(why))) else { continue };
+        let found = matches!(report, Report::Findings(_));
         if reports.send(Ok(report)).await.is_err() || last {
             break;
+        }
+        if found && let Some(done) = work.take() {
+            done.stop().await;
         }
     }
     if let Some(work) = work {
@@ -81,8 +85,8 @@ async fn follow(work: &mut Option<Work>, order: Order) -> Result<Option<Report>,
             return Ok(Some(Report::Ready));
         }
         Order::Finish => {
-            let done = work.take().ok_or("nothing was assigned")?;
-            return Ok(Some(Report::Findings(Box::new(done.finish().await))));
+            let done = work.as_mut().ok_or("nothing was assigned")?;
+            return Ok(Some(Report::Findings(Box::new(done.finish().await?))));
         }
         order => order,
     };

@@ -154,22 +154,23 @@ impl Work {
         }
     }
 
-    /// Ends the leg and says what was found.
-    pub(crate) async fn finish(mut self) -> Outcome {
+    /// Ends the leg's load and says what was found. It is still to be stopped, which takes long where there are many devices.
+    pub(crate) async fn finish(&mut self) -> Result<Outcome, String> {
         self.stop_load.cancel();
         if let Some(load) = self.load.take() {
             // What is not answered by then stays unknown in the ledger.
             let _ = timeout(LAST_ANSWERS, load).await;
         }
         let sample = self.sample();
-        let outcome = Outcome {
+        let ledger = Arc::clone(&self.ledger);
+        // It looks at every user, and the controller takes an agent for dead that says nothing for long.
+        let findings = tokio::task::spawn_blocking(move || ledger.findings(EXAMPLES)).await;
+        Ok(Outcome {
             agent: self.assignment.agent,
             sample,
-            findings: self.ledger.findings(EXAMPLES),
+            findings: findings.map_err(|error| format!("the ledger cannot be read: {error}"))?,
             uplinks: self.swarm.uplinks(),
-        };
-        self.stop().await;
-        outcome
+        })
     }
 
     /// Ends everything at once.
