@@ -1,123 +1,118 @@
 //! How many files the process has open.
 
-use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use prometheus::IntGauge;
 
 const FOLDER: &str = "/proc/self/fd";
-/// Counting takes at most this part of the time.
+/// One part in so many of the time is the most that counting takes.
 const SHARE: u32 = 100;
-/// Who asks waits for a count that will not take longer than this.
-const SHORT: Duration = Duration::from_millis(1);
+/// If the system has no thread for it now.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Their number. Since Linux 6.2 it is the folder's size. Before that the entries have to be counted, at a microsecond each: that is
-/// done rarely where it takes long, and nobody waits for it, or every scrape of a room with a million connections would hold up
-/// everything beside the shards for a second.
+/// done aside, and rarely where it takes long, or every scrape of a room with a million connections would hold up everything beside
+/// the shards for a second. What is shown is the last count then.
 pub(crate) struct OpenFiles {
     pub(crate) gauge: IntGauge,
-    last: Arc<Mutex<Count>>,
-}
-
-struct Count {
-    took: Duration,
-    /// When the next may begin; none while one is under way.
-    due: Option<Instant>,
+    /// When the next count may begin; none while one is under way.
+    due: Arc<Mutex<Option<Instant>>>,
 }
 
 impl OpenFiles {
+    /// Of a process that has just started, and has few.
     pub(crate) fn new() -> prometheus::Result<OpenFiles> {
         let gauge = IntGauge::new("process_open_fds", "Open files, connections among them")?;
-        let last = Count { took: Duration::ZERO, due: Some(Instant::now()) };
-        Ok(OpenFiles { gauge, last: Arc::new(Mutex::new(last)) })
+        count(&gauge);
+        Ok(OpenFiles { gauge, due: Arc::new(Mutex::new(Some(Instant::now()))) })
     }
 
-    /// Sets the gauge.
+    /// Sets the gauge, or has it set soon.
     pub(crate) fn read(&self) {
         match fs::metadata(FOLDER).map(|folder| folder.len()) {
-            Ok(0) => self.count(),
+            Ok(0) => self.count_aside(),
             Ok(files) => self.gauge.set(files as i64),
             Err(_) => {}
         }
     }
 
-    fn count(&self) {
-        let mut last = lock(&self.last);
-        if last.due.take_if(|due| *due <= Instant::now()).is_none() {
+    fn count_aside(&self) {
+        if lock(&self.due).take_if(|due| *due <= Instant::now()).is_none() {
             return;
         }
-        let took = last.took;
-        drop(last);
-        let (gauge, last) = (self.gauge.clone(), Arc::clone(&self.last));
+        let (gauge, due) = (self.gauge.clone(), Arc::clone(&self.due));
         let counting = move || {
             let began = Instant::now();
-            if let Ok(entries) = fs::read_dir(FOLDER) {
-                // One of them is this folder.
-                gauge.set(entries.count() as i64 - 1);
-            }
-            let took = began.elapsed();
-            *lock(&last) = Count { took, due: Some(Instant::now() + took * SHARE) };
+            count(&gauge);
+            *lock(&due) = Some(next(began, Instant::now()));
         };
-        if took <= SHORT {
-            counting();
-        } else if thread::Builder::new().name("open-files".into()).spawn(counting).is_err() {
-            lock(&self.last).due = Some(Instant::now() + took * SHARE);
+        if thread::Builder::new().name("open-files".into()).spawn(counting).is_err() {
+            *lock(&self.due) = Some(Instant::now() + AGAIN);
         }
     }
 }
 
-fn lock(last: &Mutex<Count>) -> MutexGuard<'_, Count> {
-    last.lock().unwrap_or_else(PoisonError::into_inner)
+fn count(gauge: &IntGauge) {
+    if let Ok(entries) = fs::read_dir(FOLDER) {
+        // One of them is this folder.
+        gauge.set(entries.count() as i64 - 1);
+    }
+}
+
+/// When to count again after a count from `began` to `ended`.
+fn next(began: Instant, ended: Instant) -> Instant {
+    ended + ended.saturating_duration_since(began) * SHARE
+}
+
+fn lock(due: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
+    due.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use longline_testkit::eventually;
+
     use super::*;
 
-    fn after(took: Duration, due: Option<Instant>) -> OpenFiles {
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn they_are_known_from_the_start_and_whatever_the_kernel() {
         let files = OpenFiles::new().unwrap();
-        *lock(&files.last) = Count { took, due };
-        files
+        assert!(files.gauge.get() > 0);
+        files.gauge.set(0);
+        files.read();
+        eventually(SOON, "read, or counted aside", async || files.gauge.get() > 0).await;
     }
 
-    #[test]
-    fn few_files_are_counted_at_once() {
+    #[tokio::test]
+    async fn they_are_counted_aside() {
         let files = OpenFiles::new().unwrap();
         let open: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        files.count();
+        files.gauge.set(0);
+        files.count_aside();
+        eventually(SOON, "a count", async || lock(&files.due).is_some()).await;
         assert!(files.gauge.get() >= 50);
         drop(open);
-        let size = fs::metadata(FOLDER).unwrap().len();
-        files.read();
-        assert!(size == 0 || files.gauge.get() > 0);
-    }
-
-    #[test]
-    fn many_are_counted_aside_and_rarely() {
-        let long = Duration::from_secs(1);
-        let files = after(long, Some(Instant::now()));
-        files.count();
-        let begun = Instant::now();
-        while lock(&files.last).due.is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "it is counted on a thread of its own");
-            thread::yield_now();
-        }
-        assert!(files.gauge.get() > 0);
-        for due in [None, Some(Instant::now() + long)] {
-            let files = after(long, due);
-            files.count();
-            assert_eq!((files.gauge.get(), lock(&files.last).due), (0, due), "not now");
-        }
     }
 
     #[test]
     fn counting_takes_its_share_of_the_time_only() {
-        let files = OpenFiles::new().unwrap();
-        let before = Instant::now();
-        files.count();
-        let last = lock(&files.last);
-        assert!(last.due.unwrap() >= before + last.took * SHARE);
+        let began = Instant::now();
+        let ended = began + Duration::from_secs(1);
+        assert_eq!(next(began, ended) - ended, Duration::from_secs(100));
+    }
+
+    #[test]
+    fn what_is_not_due_or_under_way_is_not_counted() {
+        for due in [None, Some(Instant::now() + SOON)] {
+            let files = OpenFiles::new().unwrap();
+            files.gauge.set(0);
+            *lock(&files.due) = due;
+            files.count_aside();
+            assert_eq!((files.gauge.get(), *lock(&files.due)), (0, due), "not now");
+        }
     }
 }

@@ -35,7 +35,9 @@ impl Pulse {
 
     /// Whether there was no sign for too long.
     pub(crate) fn stands_still(&self) -> bool {
-        self.now() - self.last.load(Ordering::Relaxed) > STANDSTILL.as_millis() as u64
+        // The last sign first: one that comes between the two looks must not be ahead of the time.
+        let last = self.last.load(Ordering::Relaxed);
+        self.now().saturating_sub(last) > STANDSTILL.as_millis() as u64
     }
 
     fn now(&self) -> u64 {

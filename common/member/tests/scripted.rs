@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::time::{Duration, Instant};
 
 use longline_config::NodeConfig;
 use longline_member::{Member, Options, join};
@@ -36,6 +36,8 @@ struct Script {
     registrations: Vec<RegisterRequest>,
     renewals: Vec<RenewRequest>,
     leaves: Vec<LeaveRequest>,
+    /// Is told of each renewal.
+    renewed: Option<mpsc::Sender<()>>,
 }
 
 impl Script {
@@ -109,6 +111,9 @@ impl keeper_server::Keeper for Keeper {
             return Err(longline_rpc::status(Error::not_found("it has ended")));
         }
         script.renewals.push(request);
+        if let Some(renewed) = &script.renewed {
+            let _ = renewed.send(());
+        }
         let grant = request.want_grant.then(|| script.grant());
         Ok(Response::new(RenewReply { view_number: script.view_number, grant, now_ms: now_ms() }))
     }
@@ -190,12 +195,11 @@ fn a_node_that_is_late_keeps_its_lease() {
     let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     here.block_on(async {
         let member = keeper.join().await;
-        let renewals = || keeper.script().renewals.len();
-        let before = renewals();
-        let begun = std::time::Instant::now();
-        while renewals() < before + 6 {
-            assert!(begun.elapsed() < SOON, "nothing is renewed while the node is at work");
-            std::thread::sleep(Duration::from_millis(10));
+        let (renewed, renewals) = mpsc::channel();
+        keeper.script().renewed = Some(renewed);
+        let begun = Instant::now();
+        for _ in 0..6 {
+            renewals.recv_timeout(SOON).expect("renewed while the node is at work");
         }
         assert!(begun.elapsed() > Duration::from_millis(300), "for longer than a lease");
         assert!(member.lease_valid());

@@ -94,10 +94,14 @@ impl Shard {
     /// If the poll fails; then nothing can be done any more.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
+        let step = self.cx.world.options.step;
         let mut looked = Instant::now();
         while !self.stops {
-            std::thread::sleep(self.cx.world.options.step.saturating_sub(looked.elapsed()));
-            looked = Instant::now();
+            if !step.is_zero() {
+                // Not a wait for something: whatever comes meanwhile is to be served together.
+                std::thread::sleep(step.saturating_sub(looked.elapsed()));
+                looked = Instant::now();
+            }
             let wait = self.wait();
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
