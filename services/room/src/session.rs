@@ -192,7 +192,7 @@ impl Connection {
     /// What it holds that comes and goes.
     pub(crate) fn buffers(&self) -> Buffers {
         let is_greeting = self.is_greeting();
-        let transport = self.transport.as_ref().map_or(0, |transport| transport.kind().bytes(is_greeting));
+        let transport = self.transport.as_ref().map_or(0, |transport| transport.held(is_greeting));
         Buffers { input: self.input.held() + transport, is_greeting, writes: !self.output.is_empty() }
     }
 

@@ -21,6 +21,8 @@ mod tls;
 mod websocket;
 
 pub use certificates::Certificates;
+#[cfg(test)]
+pub(crate) use certificates::metric_descriptions;
 pub use config::{NoiseConfig, ProxyConfig, TlsConfig, Transports, WebSocketConfig};
 pub use key::open_noise_key;
 pub(crate) use kind::TransportKind;
@@ -233,6 +235,18 @@ impl Transport {
             }
             None => wire.append(&mut frame),
         }
+    }
+
+    /// Bytes that it takes, within its handshake or after: what its layers are, and what they keep until more of it comes.
+    pub(crate) fn held(&self, in_handshake: bool) -> usize {
+        let header = match &self.next {
+            Next::Header(bytes) | Next::Introduced(bytes) => bytes.capacity(),
+            Next::Outer | Next::Inner | Next::Settled => 0,
+        };
+        let tls = self.tls.as_ref().map_or(0, |tls| tls.kept_bytes());
+        let websocket = self.websocket.as_ref().map_or(0, |websocket| websocket.kept_bytes());
+        let noise = self.noise.as_ref().map_or(0, |noise| noise.kept_bytes());
+        self.kind().bytes(in_handshake) + header + tls + websocket + noise
     }
 
     pub(crate) fn kind(&self) -> TransportKind {

@@ -64,6 +64,10 @@ fn without_files_devices_are_told_to_come_back_and_those_who_are_there_are_serve
     }
     assert!((15..=25).contains(&welcome.len()), "{} of 60", welcome.len());
     assert_eq!(welcome.len() + turned_away, 60, "nobody waits in vain");
+    // Nothing of this one can be unread.
+    let close = Device::connect(address).close();
+    assert!(close.reason == 1001 && close.retry_after_ms > 0, "{close:?}");
+    turned_away += 1;
     welcome.iter_mut().for_each(Device::assert_served);
     welcome.truncate(10);
     eventually("there are files again", || {

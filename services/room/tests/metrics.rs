@@ -52,6 +52,28 @@ fn a_delivery_is_timed_until_it_is_written_and_so_is_each_turn() {
 }
 
 #[test]
+fn bytes_are_counted_as_they_cross_the_socket() {
+    let room = Room::start(config());
+    let mut alice = room.device("alice");
+    room.await_clean("alice");
+    alice.assert_served();
+    let before = ["received_bytes", "sent_bytes"].map(|name| bytes(&room, name));
+    room.deliver("alice", vec![message(1)]);
+    assert_eq!(alice.ids(1), [1]);
+    alice.ack(0, &[1]);
+    alice.assert_served();
+    let [received, sent] = ["received_bytes", "sent_bytes"].map(|name| bytes(&room, name));
+    // ACK: type, length, and one id; PING. PUSH with its bind, and PONG.
+    assert!((6..40).contains(&(received - before[0])), "{before:?} {received}");
+    assert!((6..80).contains(&(sent - before[1])), "{before:?} {sent}");
+    room.stop();
+}
+
+fn bytes(room: &Room, name: &str) -> u64 {
+    room.metric(&format!("longline_room_{name}_total"))
+}
+
+#[test]
 fn timers_tell_how_late_they_fire() {
     let room = Room::start(EngineConfig { handshake_ms: 50, ..config() });
     let silent = Device::connect(room.address);

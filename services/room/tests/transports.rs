@@ -11,9 +11,9 @@ use std::time::Duration;
 use longline_noise::StaticKey;
 use longline_pb::client::Hello;
 use longline_room::link::{Command, Delivered, ToCluster};
-use longline_room::{EngineConfig, ProxyConfig, Transports, WebSocketConfig};
+use longline_room::{AdmissionConfig, EngineConfig, ProxyConfig, Transports, WebSocketConfig};
 use longline_types::{CloseReason, MessageId};
-use longline_wire::{PREFACE, encode};
+use longline_wire::{FrameType, PREFACE, encode, encode_empty};
 use rustls::version::TLS13;
 use support::device::{Frame, Through, bind};
 use support::tls::{Authority, handshaken};
@@ -315,6 +315,78 @@ fn a_key_of_another_room_and_a_room_without_one() {
     device.write(&[0, 48]);
     assert_eq!(device.close_reason(), Some(CloseReason::UnsupportedVersion));
     room.stop();
+}
+
+#[test]
+fn messages_of_websocket_have_no_meaning_and_nothing_is_compressed() {
+    let room = Room::start(config());
+    let through = |socket| Box::new(websocket::Stream::connect("ws://localhost/v1/ws", socket)) as _;
+    let mut device = Device::connect_through(room.address, through);
+    let hello = Hello {
+        device: "device".into(),
+        connection_counter: 1,
+        binds: vec![bind(0, "alice")],
+        ..Hello::default()
+    };
+    let mut bytes = PREFACE.to_vec();
+    encode(&hello, &mut bytes).unwrap();
+    let mut ping = Vec::new();
+    encode_empty(FrameType::Ping, &mut ping).unwrap();
+    // HELLO in two messages; then two PINGs and a half in one, and the rest.
+    device.write(&bytes[..10]);
+    device.write(&bytes[10..]);
+    device.welcome();
+    device.write(&[&ping[..], &ping, &ping[..1]].concat());
+    assert_eq!([device.frame(), device.frame()], [Frame::Pong, Frame::Pong]);
+    device.write(&ping[1..]);
+    assert_eq!(device.frame(), Frame::Pong);
+
+    let mut socket = TcpStream::connect(room.address).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let request = "GET /v1/ws HTTP/1.1\r\nHost: room\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        assert_eq!(socket.read(&mut byte).unwrap(), 1);
+        answer.push(byte[0]);
+    }
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    assert!(answer.starts_with("http/1.1 101 ") && !answer.contains("extensions"), "{answer}");
+    room.stop();
+}
+
+#[test]
+fn what_the_layers_of_strangers_keep_is_of_their_share_of_the_memory() {
+    let admission =
+        AdmissionConfig { memory_bytes: 3_000_000, unauthenticated_percent: 1, ..AdmissionConfig::default() };
+    let everything = Everything::start(EngineConfig { admission, ..config() });
+    let room = &everything.room;
+    let mut bystander = room.device("bystander");
+    // None of it ever comes whole. A connection takes some 4,400 of the 30,000 bytes that all strangers have, and 10,240 for TLS.
+    let cases = [
+        ("noise", 1, [[0xff; 2].as_slice(), &[0; 30_000]].concat()),
+        ("tcp", 1, [[0x16, 3, 1, 0x40, 0].as_slice(), &[0; 16_000]].concat()),
+        ("tcp", 3, [b"GET /v1/ws HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 8_000]].concat()),
+    ];
+    for (number, (layers, connections, half)) in cases.iter().enumerate() {
+        let hoarders: Vec<_> = (0..*connections)
+            .map(|_| {
+                let mut socket = TcpStream::connect(room.address).unwrap();
+                let through = everything.through(layers, socket.try_clone().unwrap());
+                // It may be told before all is written.
+                let _ = socket.write_all(half);
+                (socket, through)
+            })
+            .collect();
+        eventually("one of them is sent away", || room.refused("unauthenticated") == number as u64 + 1);
+        drop(hoarders);
+        room.await_metric("longline_room_connections", 1);
+    }
+    bystander.assert_served();
+    everything.room.stop();
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Costs {
 /// What a connection holds that comes and goes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Buffers {
-    /// Bytes of a frame that has not come whole.
+    /// Bytes of a frame that has not come whole, and of the layers below it with what they keep.
     pub(crate) input: usize,
     /// It has not said who it is.
     pub(crate) is_greeting: bool,

@@ -29,7 +29,8 @@ fn every_metric_of_a_room_is_in_the_list_and_nothing_else() {
     let exporter = Exporter::new(Vec::new(), Vec::new()).unwrap();
     let links = crate::links::metric_descriptions(&Registry::new());
     let documents = crate::admission::metric_descriptions();
-    let shown = exporter.desc().into_iter().cloned().chain(links).chain(documents);
+    let certificates = crate::transport::metric_descriptions();
+    let shown = exporter.desc().into_iter().cloned().chain(links).chain(documents).chain(certificates);
     let shown: BTreeMap<String, Vec<String>> =
         shown.map(|desc| (desc.fq_name.clone(), desc.variable_labels.clone())).collect();
     let listed = listed();

@@ -80,9 +80,7 @@ impl Certificates {
         registry: &Registry,
         shutdown: CancellationToken,
     ) -> prometheus::Result<()> {
-        let options =
-            Opts::new("longline_room_certificate_reloads_total", "Changes of the certificate's files.");
-        let reloads = IntCounterVec::new(options, &["result"])?;
+        let reloads = reloads()?;
         registry.register(Box::new(reloads.clone()))?;
         let (taken, refused) = (reloads.with_label_values(&["ok"]), reloads.with_label_values(&["failed"]));
         tokio::spawn(async move {
@@ -106,6 +104,18 @@ impl Certificates {
         });
         Ok(())
     }
+}
+
+fn reloads() -> prometheus::Result<IntCounterVec> {
+    let options = Opts::new("longline_room_certificate_reloads_total", "Changes of the certificate's files.");
+    IntCounterVec::new(options, &["result"])
+}
+
+/// The metric that [`Certificates::watch`] counts in.
+#[cfg(test)]
+pub(crate) fn metric_descriptions() -> Vec<prometheus::core::Desc> {
+    use prometheus::core::Collector as _;
+    reloads().expect("name and help are valid").desc().into_iter().cloned().collect()
 }
 
 fn load(files: &TlsConfig, tickets: Arc<dyn ProducesTickets>) -> anyhow::Result<ServerConfig> {

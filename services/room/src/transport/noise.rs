@@ -46,6 +46,11 @@ impl Noise {
         Ok(Opened::Done)
     }
 
+    /// Bytes of what is not whole.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// Appends the records of `plain`; nothing before the handshake.
     pub(super) fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Ending> {
         self.session.as_mut().map_or(Ok(()), |session| session.seal(plain, out).map_err(failed))

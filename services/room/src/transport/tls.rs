@@ -185,7 +185,7 @@ impl Tls {
         self.phase = Phase::Failed;
     }
 
-    #[cfg(test)]
+    /// Bytes of what is not whole.
     pub(super) fn kept_bytes(&self) -> usize {
         self.partial.capacity()
     }

@@ -75,6 +75,14 @@ impl WebSocket {
         })
     }
 
+    /// Bytes of a request that is not whole.
+    pub(super) fn kept_bytes(&self) -> usize {
+        match &self.state {
+            State::Request(request) => request.capacity(),
+            State::Frames(_) | State::Refused => 0,
+        }
+    }
+
     /// The head of the message that these bytes are, if they can be sent.
     pub(super) fn head(&self, length: usize) -> Option<FrameHead> {
         let open = matches!(self.state, State::Frames(_)) && self.fault.is_none() && !self.closed;
