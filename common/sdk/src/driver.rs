@@ -14,7 +14,7 @@ use crate::counter::Counter;
 use crate::device::Device;
 use crate::endpoints::Endpoints;
 use crate::inputs::Inputs;
-use crate::link::connect;
+use crate::link::{NoLink, connect};
 use crate::transport::Transport;
 use crate::trust::Trust;
 use crate::{Closed, Disconnect, Event};
@@ -84,7 +84,10 @@ impl Driver {
         let link = connect(endpoint.clone(), self.transport, trust, self.timeouts.connect);
         let link = match self.meanwhile(link).await? {
             Ok(link) => link,
-            Err(reason) => return self.failed(endpoint, reason, asked).await,
+            Err(NoLink { reason, retry_after }) => {
+                *asked = (*asked).max(retry_after);
+                return self.failed(endpoint, reason, asked).await;
+            }
         };
         let counter = self.counter.next().await;
         let connection =

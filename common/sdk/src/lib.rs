@@ -46,6 +46,7 @@ mod inputs;
 mod layer;
 mod link;
 mod outbox;
+mod overheard;
 mod resume;
 mod seen;
 mod transport;

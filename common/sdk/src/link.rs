@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use longline_noise::{HANDSHAKE_LEN, Initiator, PREFACE};
+use longline_pb::client;
 use longline_websocket::{ClientKey, PATH, decode_response, encode_request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,8 +12,12 @@ use tokio::time::timeout;
 
 use crate::Disconnect;
 use crate::layer::{Layer, Layered};
+use crate::overheard::{FirstBytes, Overheard};
 use crate::transport::{Target, Transport};
 use crate::trust::Trust;
+
+/// What anybody on the way can say makes a device wait no longer than this.
+const LONGEST_IN_THE_CLEAR: Duration = Duration::from_secs(300);
 
 /// A stream of frames in both directions.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -26,20 +31,59 @@ pub(crate) struct Link {
     pub(crate) wants_preface: bool,
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) struct NoLink {
+    pub(crate) reason: Disconnect,
+    /// The wait that the room has named.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl From<Disconnect> for NoLink {
+    fn from(reason: Disconnect) -> NoLink {
+        NoLink { reason, retry_after: None }
+    }
+}
+
+impl From<client::Close> for NoLink {
+    /// A room has turned the connection away.
+    fn from(client::Close { reason, detail, retry_after_ms }: client::Close) -> NoLink {
+        let wait = Duration::from_millis(retry_after_ms.into()).min(LONGEST_IN_THE_CLEAR);
+        let retry_after = Some(wait).filter(|wait| !wait.is_zero());
+        NoLink { reason: Disconnect::ByRoom { reason, detail }, retry_after }
+    }
+}
+
 /// Connects and shakes hands as the endpoint's transport wants it, all of it within `limit`.
 pub(crate) async fn connect(
     endpoint: String,
     usual: Transport,
     trust: Trust,
     limit: Duration,
-) -> Result<Link, Disconnect> {
-    timeout(limit, open(&endpoint, usual, &trust)).await.map_err(|_| Disconnect::ConnectTimeout)?
+) -> Result<Link, NoLink> {
+    let first = FirstBytes::default();
+    let linked = timeout(limit, open(&endpoint, usual, &trust, first.clone()));
+    let failure = match linked.await {
+        Ok(Ok(link)) => return Ok(link),
+        Ok(Err(reason)) => reason,
+        Err(_) => Disconnect::ConnectTimeout,
+    };
+    Err(first.refusal().map_or_else(|| failure.into(), NoLink::from))
 }
 
-async fn open(endpoint: &str, usual: Transport, trust: &Trust) -> Result<Link, Disconnect> {
+async fn open(
+    endpoint: &str,
+    usual: Transport,
+    trust: &Trust,
+    first: FirstBytes,
+) -> Result<Link, Disconnect> {
     let target = Target::parse(endpoint, usual).map_err(|error| failed("", error))?;
     let socket = TcpStream::connect(target.address).await.map_err(|error| failed("", error))?;
     socket.set_nodelay(true).map_err(|error| failed("", error))?;
+    if target.transport == Transport::Tcp {
+        return Ok(Link { stream: Box::new(socket), wants_preface: true });
+    }
+    let socket = Overheard::new(socket, first);
     if target.transport.is_tls() {
         let name = trust.name_of(&target).map_err(|error| failed("TLS: ", error))?;
         let tls = trust.tls(target.transport).map_err(|error| failed("TLS: ", error))?;

@@ -109,6 +109,49 @@ async fn a_room_with_another_noise_key_gets_nothing() {
 }
 
 #[tokio::test]
+async fn a_room_that_turns_it_away_in_the_clear_is_heard_over_every_transport() {
+    let mut frame = Vec::new();
+    let close = client::Close { reason: 1001, detail: "full".to_owned(), retry_after_ms: 60_000 };
+    longline_wire::encode(&close, &mut frame).unwrap();
+    for transport in Transport::ALL {
+        let front = Front::new(transport, "127.0.0.1:1").await;
+        let room = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("{transport}://{}", room.local_addr().unwrap());
+        let trusting = device(&endpoint).ca_file(front.ca_file()).noise_key(front.noise_key.to_string());
+        let (_client, mut events) = trusting.start().unwrap();
+        let (mut socket, _) = soon(room.accept()).await.unwrap();
+        socket.write_all(&frame).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let turned_away = |event| match event {
+            Event::ConnectFailed { reason, .. } => Some(reason),
+            _ => None,
+        };
+        let reason = wait_for(&mut events, turned_away).await;
+        assert_eq!(reason, Disconnect::ByRoom { reason: 1001, detail: "full".to_owned() }, "{transport}");
+        // By itself it would wait for 40 ms at most.
+        let again = tokio::time::timeout(Duration::from_millis(300), room.accept()).await;
+        assert!(again.is_err(), "{transport}: it comes back after the wait it was named");
+    }
+}
+
+#[tokio::test]
+async fn what_anybody_can_say_in_the_clear_keeps_no_device_away_for_good() {
+    let mut frame = Vec::new();
+    let close = client::Close { reason: 2009, detail: String::new(), retry_after_ms: 60_000 };
+    longline_wire::encode(&close, &mut frame).unwrap();
+    let front = Front::new(Transport::Tls, "127.0.0.1:1").await;
+    let room = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("tls://{}", room.local_addr().unwrap());
+    let (_client, mut events) = device(&endpoint).ca_file(front.ca_file()).start().unwrap();
+    for _ in 0..2 {
+        let (mut socket, _) = soon(room.accept()).await.unwrap();
+        socket.write_all(&frame).await.unwrap();
+        socket.shutdown().await.unwrap();
+        assert!(failure(&mut events).await.starts_with("TLS: "));
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_the_upgrade_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
