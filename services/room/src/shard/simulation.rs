@@ -97,6 +97,12 @@ pub(super) enum Event {
     NewIncarnation,
     Overflow,
     Refill,
+    /// The room is emptied: so long for asking, for leaving, and for what is under way.
+    Drain {
+        ms: [u64; 3],
+    },
+    /// That is called off.
+    Resume,
     Pass {
         ms: u64,
     },
@@ -158,6 +164,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::NewIncarnation),
         1 => Just(Event::Overflow),
         1 => Just(Event::Refill),
+        1 => [0u64..3000, 0u64..3000, 0u64..3000].prop_map(|ms| Event::Drain { ms }),
+        2 => Just(Event::Resume),
         6 => (0u64..400).prop_map(|ms| Event::Pass { ms }),
         1 => (0u64..30_000).prop_map(|ms| Event::Pass { ms }),
     ]

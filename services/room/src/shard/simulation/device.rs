@@ -87,6 +87,15 @@ impl Device {
         self.owed.retain(|(other, _)| u32::from(*other) != index);
     }
 
+    /// It will come back with these binds. What it has of others under their indexes says nothing of them.
+    pub(super) fn wants(&mut self, users: &[(u32, usize)]) {
+        for (index, user) in self.users.clone() {
+            if !users.contains(&(index, user)) {
+                self.changes(index, None);
+            }
+        }
+    }
+
     /// Bytes from the room: every frame is whole and makes sense.
     pub(super) fn read(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);

@@ -2,9 +2,10 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use longline_pb::client;
-use longline_types::{Address, Class, MessageId, ProductId, Route, SessionId, Slot, Stamp};
+use longline_types::{Address, Class, CloseReason, MessageId, ProductId, Route, SessionId, Slot, Stamp};
 use longline_wire::FrameType;
 use tokio::sync::oneshot;
 
@@ -12,8 +13,8 @@ use super::device::{Device, Given, bind, frame};
 use super::{Event, Token};
 use crate::EngineConfig;
 use crate::link::{
-    Answer, BindId, ClusterReceiver, ClusterSender, Command, Delivered, Delivery, Identity, LoadRequest,
-    Message, ShardInbox, ShardSender, ToCluster, cluster_channel, shard_queue,
+    Answer, BindId, ClusterReceiver, ClusterSender, Command, Delivered, Delivery, Drain, Guide, Identity,
+    LoadRequest, Message, ShardInbox, ShardSender, ToCluster, Way, cluster_channel, shard_queue,
 };
 use crate::metrics::{Counters, State};
 use crate::resume::ResumeKey;
@@ -68,6 +69,16 @@ pub(super) struct World {
     known: HashSet<(SessionId, usize, MessageId)>,
     /// Highest stamp of a route that the session was told is displaced.
     displaced: HashMap<(SessionId, usize), Stamp>,
+}
+
+/// Sends every device to the dispatcher.
+#[derive(Debug)]
+struct Anywhere;
+
+impl Guide for Anywhere {
+    fn way(&self, _: longline_types::Device, _: &[&Address]) -> Way {
+        Way::default()
+    }
 }
 
 impl World {
@@ -173,6 +184,14 @@ impl World {
                 let slots = Arc::new(Slot::all().collect());
                 self.sender.command(Command::Refill { refill: 1, slots }).unwrap();
             }
+            Event::Drain { ms } => {
+                let [spread, leave, grace] = ms.map(Duration::from_millis);
+                let (reason, guide) = (CloseReason::GoingAway, Some(Arc::new(Anywhere) as Arc<dyn Guide>));
+                let deadline = (spread + leave + grace) / 2 + grace;
+                let drain = Drain { reason, guide, spread, leave, grace, deadline };
+                self.sender.command(Command::Drain(drain)).unwrap();
+            }
+            Event::Resume => self.sender.command(Command::Resume).unwrap(),
             Event::Pass { ms } => {
                 self.now.ms += ms;
                 self.now.wall_ms += ms;
@@ -251,6 +270,7 @@ impl World {
                 forged
             }
         };
+        self.devices[device].wants(&users);
         // Without a token of this room it would stay there, where nothing else happens.
         let across = across && !shown.token.is_empty() && !matches!(token, Token::Forged { .. });
         self.greet(device, users, shown, across);
@@ -559,6 +579,7 @@ impl World {
         while !self.orphans.is_empty() {
             self.notice(0);
         }
+        self.happen(Event::Resume);
         let rounds = 4 * u64::from(CHECK_S) * 1000 / ROUND_MS;
         for _ in 0..rounds {
             for _ in 0..2 {
