@@ -60,3 +60,54 @@ async fn a_deny_list_at_the_keeper_takes_effect_and_is_lifted_while_the_room_run
     alice_again.until_has(&[id]).await.unwrap();
     drop(alice);
 }
+
+#[tokio::test]
+async fn in_a_storm_everybody_is_told_when_to_come_and_gets_in_then() {
+    let cluster = Cluster::start().await.unwrap();
+    let bystander = Device::bound(&cluster.rooms(), cluster.product, "bystander").await.unwrap();
+    let revision = set(&cluster, Some("hellos_per_s = 10\nhello_burst = 4"), 0).await;
+    in_force(&cluster, revision).await;
+    let storm: Vec<Device> = (0..20)
+        .map(|number| {
+            let client = longline_sdk::Client::builder(format!("device-{number}"));
+            let user = format!("comer-{number}");
+            Device::start(client.rooms(cluster.rooms()).bind(cluster.product, user.as_str(), "")).unwrap()
+        })
+        .collect();
+    let refused = async || cluster.metric_with("room-1", "longline_room_refused_total", "hello_rate") >= 10.0;
+    eventually(SOON, "most are told to come back", refused).await;
+    // Who is there notices nothing.
+    let id = cluster.api.push("bystander", json!("meanwhile")).await.unwrap();
+    bystander.until_has(&[id]).await.unwrap();
+    for device in &storm {
+        device.until("it comes at its appointment", |r| r.bound > 0).await.unwrap();
+    }
+    // Appointments are kept: without them, twenty that come again and again would be refused again and again.
+    let refused = cluster.metric_with("room-1", "longline_room_refused_total", "hello_rate");
+    assert!(refused <= 40.0, "{refused} refusals of 20 devices");
+}
+
+#[tokio::test]
+async fn the_keeper_says_who_may_connect_and_how_many_of_an_address() {
+    let cluster = Cluster::start().await.unwrap();
+    let first = set(&cluster, Some("allow = [\"192.0.2.0/24\"]"), 0).await;
+    in_force(&cluster, first).await;
+    let alice = longline_sdk::Client::builder("device of alice").rooms(cluster.rooms());
+    let alice = Device::start(alice.bind(cluster.product, "alice", "")).unwrap();
+    let denied = async || cluster.metric_with("room-1", "longline_room_refused_total", "denied") >= 1.0;
+    eventually(SOON, "nobody here is on the list", denied).await;
+    assert_eq!(alice.received().bound, 0);
+
+    let second = set(&cluster, Some("allow = [\"127.0.0.0/8\"]\nper_ip_connections = 1"), first).await;
+    in_force(&cluster, second).await;
+    alice.until("she is on it", |r| r.bound > 0).await.unwrap();
+    let bob = longline_sdk::Client::builder("device of bob").rooms(cluster.rooms());
+    let bob = Device::start(bob.bind(cluster.product, "bob", "")).unwrap();
+    let refused = || cluster.metric_with("room-1", "longline_room_refused_total", "per_ip_connections");
+    eventually(SOON, "one of an address is enough", async || refused() >= 1.0).await;
+    assert_eq!(bob.received().bound, 0);
+
+    set(&cluster, None, second).await;
+    in_force(&cluster, 0).await;
+    bob.until("as many as like", |r| r.bound > 0).await.unwrap();
+}
