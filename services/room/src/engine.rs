@@ -99,7 +99,7 @@ impl Engine {
                 seed,
             );
             core.speak(transports.clone());
-            core.limit(admission.limits());
+            core.limit(&admission.limits());
             let wiring = Wiring {
                 poll,
                 listeners: sockets.into_iter().map(mio::net::TcpListener::from_std).collect(),

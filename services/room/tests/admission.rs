@@ -91,6 +91,20 @@ fn a_limit_that_is_switched_on_counts_who_is_there_and_ends_nobody() {
 }
 
 #[test]
+fn limits_are_taken_over_also_where_nobody_has_connected_yet() {
+    let room = room(AdmissionConfig::default());
+    room.engine.admit(Some("hellos_per_s = 1\nhello_burst = 1\nmemory_bytes = 1000000")).unwrap();
+    let mut first = room.device("alice");
+    let mut second = Device::connect(room.address);
+    second.hello(&["bob"]);
+    assert_eq!(second.close_reason(), Some(CloseReason::Overloaded));
+    assert_eq!(room.refused("hello_rate"), 1);
+    assert_eq!(room.metric("longline_room_memory_budget_bytes"), 1_000_000);
+    first.assert_served();
+    room.stop();
+}
+
+#[test]
 fn a_bad_document_changes_nothing() {
     let room = room(AdmissionConfig { per_ip_connections: 1, ..AdmissionConfig::default() });
     let error = room.engine.admit(Some("per_ip_connections = 0\ndeny = [\"nowhere\"]")).unwrap_err();

@@ -193,11 +193,14 @@ impl Core {
         bytes
     }
 
-    /// Other limits are in force.
-    pub(crate) fn limit(&mut self, limits: Arc<AdmissionConfig>) {
+    /// These limits are in force, be they others than before or not.
+    pub(crate) fn limit(&mut self, limits: &Arc<AdmissionConfig>) {
+        if Arc::ptr_eq(limits, &self.env.limits) {
+            return;
+        }
         let share = limits.memory_bytes / u64::from(self.env.config.shard_count());
         self.env.counters.memory_budget_bytes.set(share);
-        self.env.limits = limits;
+        self.env.limits = Arc::clone(limits);
     }
 
     /// The connection's address may not connect any more.

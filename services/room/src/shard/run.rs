@@ -267,9 +267,7 @@ impl Shard {
     fn judge_anew(&mut self, now: Now) {
         let gate = &mut self.wiring.gate;
         let again = gate.refresh(self.core.places());
-        if !again.is_empty() {
-            self.core.limit(Arc::clone(gate.limits()));
-        }
+        self.core.limit(gate.limits());
         again.for_each(|index| self.judge(index, now));
     }
 

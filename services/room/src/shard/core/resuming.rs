@@ -167,7 +167,7 @@ mod tests {
         let mut core = core();
         let alice = idle_session(&mut core, 1);
         let limits = AdmissionConfig { hellos_per_s: 1, hello_burst: 4, ..AdmissionConfig::default() };
-        core.limit(Arc::new(limits));
+        core.limit(&Arc::new(limits));
         let sessions = |core: &Core| core.connections().filter(|c| c.is_session()).count();
         let is_full = (2..100).any(|number| {
             let newcomer = greeted(&mut core, number);
