@@ -306,3 +306,35 @@ fn a_failed_handshake_says_why() {
     let error = client.process_new_packets().unwrap_err().to_string();
     assert!(error.contains("NoApplicationProtocol"), "{error}");
 }
+
+/// `cargo test --release -p longline-room --lib handshake_of_noise_costs -- --ignored --nocapture`
+#[test]
+#[ignore = "compares times"]
+fn a_handshake_of_noise_costs_no_more_than_one_of_tls() {
+    const HANDSHAKES: u32 = 500;
+    let mut authority = Authority::new();
+    let mut client = (*authority.client).clone();
+    client.resumption = rustls::client::Resumption::disabled();
+    authority.client = client.into();
+    let key = std::sync::Arc::new(longline_noise::StaticKey::generate().unwrap());
+    let transports = authority.transports.clone().with_noise(std::sync::Arc::clone(&key));
+    let (mut tls, mut noise) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
+    for _ in 0..HANDSHAKES {
+        let (mut client, mut side) = (authority.client(), Side::new(&transports));
+        while client.is_handshaking() {
+            let flight = sent(&mut client);
+            let begun = std::time::Instant::now();
+            let replies = side.take(&flight).unwrap();
+            tls += begun.elapsed();
+            read(&mut client, &replies);
+        }
+        let (mut initiator, message) = longline_noise::Initiator::new(&key.public()).unwrap();
+        let mut side = Side::new(&transports);
+        let begun = std::time::Instant::now();
+        let answer = side.begin_noise(&message).unwrap();
+        noise += begun.elapsed();
+        assert!(initiator.finish(&answer).unwrap().is_some());
+    }
+    println!("TLS 1.3, P-256: {:?}; Noise: {:?}", tls / HANDSHAKES, noise / HANDSHAKES);
+    assert!(noise <= tls, "Noise {noise:?}, TLS {tls:?}");
+}
