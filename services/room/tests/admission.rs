@@ -154,6 +154,27 @@ fn in_a_storm_devices_are_told_when_to_come_back_and_those_who_are_there_are_ser
 }
 
 #[test]
+fn while_the_cluster_cannot_be_reached_all_get_an_appointment_too() {
+    const COMERS: usize = 200;
+    let room = room(AdmissionConfig { hellos_per_s: 20, hello_burst: 1_000, ..AdmissionConfig::default() });
+    room.cluster.lock().fails = true;
+    let mut comers: Vec<Device> = (0..COMERS).map(|_| Device::connect(room.address)).collect();
+    let mut waits = Vec::new();
+    for (number, comer) in comers.iter_mut().enumerate() {
+        comer.hello(&[&format!("comer-{number}")]);
+        let Frame::Welcome(_) = comer.frame() else {
+            panic!("WELCOME comes first, with the bind that is refused")
+        };
+        let close = comer.close();
+        assert_eq!(close.reason, 1001);
+        waits.push(close.retry_after_ms);
+    }
+    // Two hundred of them take ten seconds, at twenty a second; a quarter of that is left to chance.
+    assert!(waits[0] == 5_000 && waits[COMERS - 1] >= 7_000, "{waits:?}");
+    room.stop();
+}
+
+#[test]
 fn while_binds_wait_for_the_cluster_nobody_new_is_taken() {
     let room = room(AdmissionConfig { binds_waiting: 3, ..AdmissionConfig::default() });
     let mut bystander = room.device("bystander");

@@ -78,6 +78,17 @@ impl Ending {
         ending
     }
 
+    /// An overload tells the device an appointment, as those get who are turned away, if that is later: while the cluster cannot be
+    /// reached nobody's bind stands, and all would come back together.
+    pub(crate) fn appointed(self, now: Now, env: &mut Env) -> Ending {
+        if self.reason != CloseReason::Overloaded {
+            return self;
+        }
+        let appointment = env.storm.appointment_ms(&env.limits, &mut env.jitter, now.us());
+        let wait_ms = self.retry_after_ms.max(appointment);
+        self.retrying_after(wait_ms)
+    }
+
     pub(crate) fn frame(&self) -> client::Close {
         client::Close {
             reason: self.reason.number().into(),

@@ -126,7 +126,9 @@ impl Session {
             binds: opening.decided,
         });
         match last_refused {
-            Some(refused) if self.binds.is_empty() => Err(Ending::without_bind(&refused)),
+            Some(refused) if self.binds.is_empty() => {
+                Err(Ending::without_bind(&refused).appointed(t.now, t.env))
+            }
             _ => Ok(()),
         }
     }

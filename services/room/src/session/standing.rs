@@ -143,7 +143,7 @@ impl Session {
             bound.retry_after_ms = refusal.retry_after_ms;
         }
         let unwelcome = self.opening.is_none() && self.binds.is_empty() && !self.authenticated;
-        let last = unwelcome.then(|| Ending::without_bind(&bound));
+        let last = unwelcome.then(|| Ending::without_bind(&bound).appointed(t.now, t.env));
         self.tell(bound, t);
         self.welcome_if_decided(t)?;
         last.map_or(Ok(()), Err)
