@@ -580,7 +580,8 @@ impl World {
             self.notice(0);
         }
         self.happen(Event::Resume);
-        let rounds = 4 * u64::from(CHECK_S) * 1000 / ROUND_MS;
+        // In a round each device gets two messages at least, however large they are.
+        let rounds = 4 * u64::from(CHECK_S) * 1000 / ROUND_MS + self.store.len() as u64;
         for _ in 0..rounds {
             for _ in 0..2 {
                 while !self.questions.is_empty() || !self.answers.is_empty() {
