@@ -206,7 +206,7 @@ fn live(events: impl IntoIterator<Item = Event>, window: u16) {
 #[cfg(test)]
 fn some_cases() -> ProptestConfig {
     let usual = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 128 };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 512 };
     ProptestConfig { cases, ..usual }
 }
 
