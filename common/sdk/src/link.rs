@@ -49,8 +49,7 @@ impl From<client::Close> for NoLink {
     /// A room has turned the connection away.
     fn from(client::Close { reason, detail, retry_after_ms }: client::Close) -> NoLink {
         let wait = Duration::from_millis(retry_after_ms.into()).min(LONGEST_IN_THE_CLEAR);
-        let retry_after = Some(wait).filter(|wait| !wait.is_zero());
-        NoLink { reason: Disconnect::ByRoom { reason, detail }, retry_after }
+        NoLink { reason: Disconnect::ByRoom { reason, detail }, retry_after: Some(wait) }
     }
 }
 

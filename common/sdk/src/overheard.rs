@@ -29,12 +29,6 @@ impl FirstBytes {
         }
     }
 
-    fn keep(&self, bytes: &[u8]) {
-        let mut kept = self.lock();
-        let room = KEPT.saturating_sub(kept.len());
-        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
     fn lock(&self) -> MutexGuard<'_, BytesMut> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -64,8 +58,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Overheard<S> {
         ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
         if self.left > 0 {
             let new = &buf.filled()[before..];
-            self.first.keep(new);
-            self.left = self.left.saturating_sub(new.len());
+            let kept = &new[..new.len().min(self.left)];
+            self.first.lock().extend_from_slice(kept);
+            self.left -= kept.len();
         }
         Poll::Ready(Ok(()))
     }

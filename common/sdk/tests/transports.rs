@@ -108,20 +108,25 @@ async fn a_room_with_another_noise_key_gets_nothing() {
     assert!(reason.starts_with("Noise: ") && reason.contains("another key"), "{reason}");
 }
 
+/// Says CLOSE in the clear to the next connection: it may come back in a minute.
+async fn turn_away(room: &TcpListener, reason: u32) {
+    let (mut socket, _) = soon(room.accept()).await.unwrap();
+    let close = client::Close { reason, detail: "full".to_owned(), retry_after_ms: 60_000 };
+    let mut frame = Vec::new();
+    longline_wire::encode(&close, &mut frame).unwrap();
+    socket.write_all(&frame).await.unwrap();
+    socket.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_room_that_turns_it_away_in_the_clear_is_heard_over_every_transport() {
-    let mut frame = Vec::new();
-    let close = client::Close { reason: 1001, detail: "full".to_owned(), retry_after_ms: 60_000 };
-    longline_wire::encode(&close, &mut frame).unwrap();
     for transport in Transport::ALL {
         let front = Front::new(transport, "127.0.0.1:1").await;
         let room = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("{transport}://{}", room.local_addr().unwrap());
         let trusting = device(&endpoint).ca_file(front.ca_file()).noise_key(front.noise_key.to_string());
         let (_client, mut events) = trusting.start().unwrap();
-        let (mut socket, _) = soon(room.accept()).await.unwrap();
-        socket.write_all(&frame).await.unwrap();
-        socket.shutdown().await.unwrap();
+        turn_away(&room, 1001).await;
         let turned_away = |event| match event {
             Event::ConnectFailed { reason, .. } => Some(reason),
             _ => None,
@@ -136,17 +141,12 @@ async fn a_room_that_turns_it_away_in_the_clear_is_heard_over_every_transport() 
 
 #[tokio::test]
 async fn what_anybody_can_say_in_the_clear_keeps_no_device_away_for_good() {
-    let mut frame = Vec::new();
-    let close = client::Close { reason: 2009, detail: String::new(), retry_after_ms: 60_000 };
-    longline_wire::encode(&close, &mut frame).unwrap();
     let front = Front::new(Transport::Tls, "127.0.0.1:1").await;
     let room = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("tls://{}", room.local_addr().unwrap());
     let (_client, mut events) = device(&endpoint).ca_file(front.ca_file()).start().unwrap();
     for _ in 0..2 {
-        let (mut socket, _) = soon(room.accept()).await.unwrap();
-        socket.write_all(&frame).await.unwrap();
-        socket.shutdown().await.unwrap();
+        turn_away(&room, 2009).await;
         assert!(failure(&mut events).await.starts_with("TLS: "));
     }
 }
