@@ -110,12 +110,12 @@ async fn a_room_with_another_noise_key_gets_nothing() {
 
 /// Says CLOSE in the clear to the next connection: it may come back in a minute.
 async fn turn_away(room: &TcpListener, reason: u32) {
-    let (mut socket, _) = soon(room.accept()).await.unwrap();
+    let (mut socket, _) = soon(room.accept()).await.expect("a connection");
     let close = client::Close { reason, detail: "full".to_owned(), retry_after_ms: 60_000 };
     let mut frame = Vec::new();
-    longline_wire::encode(&close, &mut frame).unwrap();
-    socket.write_all(&frame).await.unwrap();
-    socket.shutdown().await.unwrap();
+    longline_wire::encode(&close, &mut frame).expect("a short frame");
+    socket.write_all(&frame).await.expect("a device that listens");
+    socket.shutdown().await.expect("a device that listens");
 }
 
 #[tokio::test]
