@@ -58,7 +58,7 @@ counts! {
     transient_dropped,
     /// Durable messages and deliveries of broadcasts that should have been received and were not. Known at the end only.
     lost,
-    /// The same, but their users were not online at the end: nobody can tell. Known at the end only.
+    /// The same, but their users were not online at the end, or had only just come: nobody can tell. Known at the end only.
     unreachable,
     /// Deliveries owed by the broadcasts: a broadcast for ten users counts ten.
     broadcast_expected,

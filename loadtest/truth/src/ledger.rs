@@ -50,6 +50,8 @@ pub struct Graces {
     pub ack: Duration,
     /// A receipt up to this after expiry is in time. Default: 1 s.
     pub late: Duration,
+    /// A user who came back less than this before the end may not have got yet what waited for it. Default: 5 s.
+    pub back: Duration,
     /// A user who first came less than this before a broadcast was sent need not get it. Default: 1 s.
     pub broadcast: Duration,
 }
@@ -59,6 +61,7 @@ impl Default for Graces {
         Graces {
             ack: Duration::from_secs(2),
             late: Duration::from_secs(1),
+            back: Duration::from_secs(5),
             broadcast: Duration::from_secs(1),
         }
     }

@@ -7,8 +7,8 @@
 //! without a search; a payload that goes to several users names their batch, and each of them has a message of its own. What is planned and
 //! then not sent is *skipped*, and must not arrive either.
 //!
-//! - **lost**: accepted, durable, not expired, and never received, though its user was online at the end. If the user was not, it is
-//!   **unreachable**: not lost, but not proved either, and no run with such messages is green.
+//! - **lost**: accepted, durable, not expired, and never received, though its user was online at the end, and had been for [`Graces::back`].
+//!   If not, it is **unreachable**: not lost, but not proved either, and no run with such messages is green.
 //! - **foreign**: the payload is another user's, agent's or run's, or belongs to no planned message; it has no readable header
 //!   (**unreadable**); its id is not the one the API gave (**wrong_id**, at whichever comes later, answer or receipt); or the API had refused
 //!   it (**unexpected**). A message whose end is unknown may come or not.

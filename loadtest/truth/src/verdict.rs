@@ -73,7 +73,7 @@ impl Verdict {
         if counts.unreachable > 0 {
             let count = number(counts.unreachable);
             reasons.push(format!(
-                "{count} deliveries could not be checked, since their users were not online at the end"
+                "{count} deliveries could not be checked, since their users were not online at the end, or had only just come back"
             ));
         }
         let mut limit = |count: u64, allowed: u64, what: &str| {

@@ -182,7 +182,7 @@ impl Shard {
 
     pub(super) fn bound(&mut self, device: Device, at: Micros) {
         if let Some(user) = self.users.get_mut(device.place) {
-            user.bound(device.connection, at);
+            user.bound(device.connection, at, self.rules.tick(at));
         }
     }
 
@@ -357,7 +357,7 @@ impl Shard {
                 continue;
             }
             let place = entry.place as usize;
-            let what = fate(&self.users, place, Fault::Lost, &mut counts);
+            let what = self.fate(place, Fault::Lost, now, &mut counts);
             let sequence = self.names.sequence(number);
             let subject = Subject { place, id: entry.id, sequence, due: entry.due };
             examples
@@ -370,7 +370,7 @@ impl Shard {
                 continue;
             }
             for place in missing.places {
-                let what = fate(&self.users, place, Fault::BroadcastMissing, &mut counts);
+                let what = self.fate(place, Fault::BroadcastMissing, now, &mut counts);
                 let subject = Subject { place, id: missing.id, sequence: missing.number, due: missing.sent };
                 examples.add(what, || {
                     subject.example(self.names, what, String::from("broadcast never received"))
@@ -378,6 +378,18 @@ impl Shard {
             }
         }
         counts
+    }
+
+    /// What a missing delivery is, by whether its user was there for long enough; counted.
+    fn fate(&self, place: usize, lost: Fault, now: Tick, counts: &mut Counts) -> Fault {
+        let long_enough = now.saturating_sub(self.rules.back);
+        if !self.users.get(place).is_some_and(|user| user.is_online_since(long_enough)) {
+            counts.unreachable += 1;
+            return Fault::Unreachable;
+        }
+        counts.lost += 1;
+        counts.broadcast_missing += u64::from(lost == Fault::BroadcastMissing);
+        lost
     }
 
     /// An accepted message has not come yet.
@@ -434,15 +446,4 @@ fn unanswered(entries: &mut Entries, number: u64) -> Option<&mut Entry> {
 
 fn subject(device: Device, header: &Header, push: &Received<'_>) -> Subject {
     Subject { place: device.place, id: push.id, sequence: header.sequence, due: header.due }
-}
-
-/// What a missing delivery is, by whether its user is there; counted.
-fn fate(users: &[User], place: usize, lost: Fault, counts: &mut Counts) -> Fault {
-    if !users.get(place).is_some_and(|user| user.online) {
-        counts.unreachable += 1;
-        return Fault::Unreachable;
-    }
-    counts.lost += 1;
-    counts.broadcast_missing += u64::from(lost == Fault::BroadcastMissing);
-    lost
 }

@@ -24,6 +24,8 @@ pub(super) struct Rules {
     pub(super) ack: Tick,
     /// See [`super::Graces::late`].
     pub(super) late: Tick,
+    /// See [`super::Graces::back`].
+    pub(super) back: Tick,
     /// See [`super::Graces::broadcast`].
     pub(super) broadcast: Micros,
 }
@@ -37,6 +39,7 @@ impl Rules {
             start: options.clock.now().saturating_sub(BEFORE),
             ack: ticks(options.graces.ack),
             late: ticks(options.graces.late),
+            back: ticks(options.graces.back),
             broadcast: micros(options.graces.broadcast),
         }
     }

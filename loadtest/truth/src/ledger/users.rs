@@ -12,8 +12,8 @@ const ENDS: usize = 4;
 pub(super) struct User {
     /// When the first bind stood; the maximum: never.
     pub(super) first_bound: Micros,
-    /// A bind stands now.
-    pub(super) online: bool,
+    /// Since when a bind stands; [`NEVER`]: none does.
+    online_since: Tick,
     connection: u32,
     /// The last connections that ended, the newest first; free places have [`NEVER`].
     ends: [(u32, Tick); ENDS],
@@ -36,29 +36,35 @@ impl User {
     pub(super) fn new() -> User {
         User {
             first_bound: Micros::MAX,
-            online: false,
+            online_since: NEVER,
             connection: 0,
             ends: [(0, NEVER); ENDS],
             order: Order::default(),
         }
     }
 
-    pub(super) fn bound(&mut self, connection: u32, at: Micros) {
+    /// A connection's bind stands: since then in the clock's time, and in ticks.
+    pub(super) fn bound(&mut self, connection: u32, at: Micros, tick: Tick) {
         self.first_bound = self.first_bound.min(at);
-        if !self.online || connection >= self.connection {
+        if self.online_since == NEVER || connection >= self.connection {
             self.connection = connection;
-            self.online = true;
+            self.online_since = tick;
         }
     }
 
     pub(super) fn disconnected(&mut self, connection: u32, at: Tick) {
         if connection == self.connection {
-            self.online = false;
+            self.online_since = NEVER;
         }
         if !self.ends.iter().any(|&(ended, tick)| ended == connection && tick != NEVER) {
             self.ends.rotate_right(1);
             self.ends[0] = (connection, at);
         }
+    }
+
+    /// Whether a bind stands now, and has stood since `then` or longer.
+    pub(super) fn is_online_since(&self, then: Tick) -> bool {
+        self.online_since <= then
     }
 
     pub(super) fn end_of(&self, connection: u32) -> End {
@@ -81,12 +87,12 @@ mod tests {
         let mut user = User::new();
         assert_eq!(user.end_of(1), End::Open, "not told of it yet");
         for connection in 1..=6 {
-            user.bound(connection, u64::from(connection));
-            assert!(user.online);
+            user.bound(connection, u64::from(connection), connection);
+            assert!(user.is_online_since(connection));
             assert_eq!(user.end_of(connection), End::Open);
             user.disconnected(connection, connection * 10);
             user.disconnected(connection, 999);
-            assert!(!user.online);
+            assert!(!user.is_online_since(NEVER - 1));
         }
         assert_eq!(user.first_bound, 1);
         assert_eq!(
@@ -99,9 +105,9 @@ mod tests {
     #[test]
     fn a_late_goodbye_of_an_older_connection_changes_nothing() {
         let mut user = User::new();
-        user.bound(1, 0);
-        user.bound(2, 5);
+        user.bound(1, 0, 0);
+        user.bound(2, 5, 5);
         user.disconnected(1, 6);
-        assert!(user.online);
+        assert!(user.is_online_since(5) && !user.is_online_since(4));
     }
 }

@@ -1,8 +1,8 @@
 //! Each rule about unicasts, told as a story.
 
-use longline_load_truth::{Fault, Header, Kind, Receipt, Received};
+use longline_load_truth::{Fault, Graces, Header, Kind, Receipt, Received};
 
-use crate::support::{Class, FIRST, NONE, Story, faults};
+use crate::support::{Class, FIRST, NONE, Story, broadcast, faults};
 
 const A: u32 = FIRST;
 const B: u32 = FIRST + 1;
@@ -77,6 +77,20 @@ fn who_never_came_back_is_unreachable_and_not_a_loss() {
     assert_eq!(story.findings().examples[0].what, Fault::Unreachable);
     story.ledger.bound(A, 2, story.at(20));
     assert_eq!(faults(&story.counts()), [1, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn who_has_only_just_come_back_is_unreachable_too() {
+    let grace = Graces::default().back.as_millis() as u64;
+    for (ago, expected) in [(0, [0, 1, 0, 0, 0, 0]), (2 * grace, [1, 0, 0, 0, 0, 0])] {
+        let story = Story::new(2);
+        story.accepted(A, 5, 0);
+        story.ledger.broadcast(1, story.at(10_000), 6, None);
+        let got = broadcast(1, story.at(10_000));
+        story.push(A + 1, 1, &got, 6, 10_001);
+        story.reconnect(A, (1, 10), (2, story.now() - ago));
+        assert_eq!(faults(&story.counts()), expected.map(|n| 2 * n), "{ago} ms ago");
+    }
 }
 
 #[test]
