@@ -221,11 +221,15 @@ async fn uplink() {
 
 #[tokio::test]
 async fn hostile() {
-    let each: Vec<String> = ["never_ack", "slow", "stop_reading", "rubbish", "silent"]
-        .map(|kind| format!("hostile.{kind}=0.05"))
-        .into();
-    let mut sets: Vec<&str> = each.iter().map(String::as_str).collect();
-    sets.push("unicast.rate=200");
+    let sets = [
+        "hostile.never_ack=0.05",
+        "hostile.slow=0.05",
+        "hostile.stop_reading=0.05",
+        "hostile.silent=0.05",
+        // Each device draws its lot: with 0.05 there would be none among 80 in one run of sixty.
+        "hostile.rubbish=0.2",
+        "unicast.rate=200",
+    ];
     let run = green("hostile", &sets).await;
     let closes = &run.legs[0].closes;
     assert!(!closes.is_empty(), "the room closed those who sent rubbish: {closes:?}");
