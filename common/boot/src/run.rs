@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use longline_config::{LogConfig, NodeConfig};
 use prometheus::{IntCounter, IntGauge, Registry};
+use rustix::process::{getpriority_process, setpriority_process};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -25,13 +27,16 @@ pub struct BootOptions {
     pub admin: Option<SocketAddr>,
     /// How long its ordered stop may take before it is cut short.
     pub shutdown: Duration,
+    /// How far the runtime's threads stand behind the process's others where processors are short: what is added to their nice
+    /// value. 0 to 19.
+    pub runtime_nice: u8,
 }
 
 impl BootOptions {
     /// As a role's `[node]` says. The process waits a little longer for a service than the service for its own parts.
     pub fn of(node: &NodeConfig) -> BootOptions {
         let shutdown = Duration::from_secs(node.shutdown_s.saturating_add(2));
-        BootOptions { log: node.log.clone(), admin: node.admin, shutdown }
+        BootOptions { log: node.log.clone(), admin: node.admin, shutdown, runtime_nice: 0 }
     }
 }
 
@@ -87,7 +92,7 @@ where
     if let Err(error) = log::start(&options.log) {
         return refuse(&error);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime(options.runtime_nice) {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&anyhow::Error::new(error).context("cannot start the runtime")),
     };
@@ -106,6 +111,23 @@ where
         Ok(()) if panics::happened() => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
     }
+}
+
+/// The runtime. What is spawned from within `services`, not from one of its tasks, is not one of its threads: on Linux a thread has
+/// the nice value of the one that started it, until it is given another.
+fn runtime(nice: u8) -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all();
+    if nice > 0 {
+        let of_process = getpriority_process(None)?;
+        builder.on_thread_start(move || {
+            // Of the calling thread. It can fail only for who wants to be less nice.
+            if let Err(error) = setpriority_process(None, of_process + i32::from(nice)) {
+                tracing::warn!(%error, nice, "a thread of the runtime keeps its priority");
+            }
+        });
+    }
+    builder.build()
 }
 
 fn start(options: &BootOptions) -> anyhow::Result<Boot> {

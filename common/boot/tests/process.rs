@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use longline_boot::{Boot, BootOptions, run};
 use longline_config::LogConfig;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpriority_process, kill_process};
 
 /// The other side: runs the behaviour named in the environment. Not a test by itself.
 #[test]
@@ -20,6 +20,7 @@ fn process() {
         log: LogConfig::default(),
         admin: Some(admin.parse().unwrap()),
         shutdown: Duration::from_secs(seconds),
+        runtime_nice: if behaviour == "stand back" { 5 } else { 0 },
     };
     let code = run(options, |boot| behave(boot, behaviour));
     assert_eq!(code, ExitCode::SUCCESS);
@@ -30,6 +31,7 @@ async fn behave(boot: Boot, behaviour: String) -> anyhow::Result<()> {
     println!("up {}", boot.admin().unwrap());
     match behaviour.as_str() {
         "fail" => anyhow::bail!("the disk is full"),
+        "stand back" | "stand equal" => tell_nice_values().await,
         "panic" => drop(tokio::spawn(async { panic!("on purpose") })),
         _ => {}
     }
@@ -40,6 +42,17 @@ async fn behave(boot: Boot, behaviour: String) -> anyhow::Result<()> {
     }
     println!("stopped");
     Ok(())
+}
+
+/// What is added to the process's nice value in a task, in a blocking call out of one, and in a thread that the services start.
+async fn tell_nice_values() {
+    fn nice() -> i32 {
+        getpriority_process(None).unwrap()
+    }
+    let (of_process, started) = (nice(), std::thread::spawn(nice).join().unwrap());
+    let of_task = tokio::spawn(async { [nice(), tokio::task::spawn_blocking(nice).await.unwrap()] });
+    let [task, blocking] = of_task.await.unwrap();
+    println!("nice {} {} {}", task - of_process, blocking - of_process, started - of_process);
 }
 
 struct Running {
@@ -138,4 +151,14 @@ fn a_taken_admin_port_is_named() {
     );
     first.signal();
     assert!(first.end().0);
+}
+
+#[test]
+fn the_runtime_stands_back_behind_the_threads_that_services_start() {
+    for (behaviour, nice) in [("stand back", "5 5 0"), ("stand equal", "0 0 0")] {
+        let mut process = Running::start(behaviour, "127.0.0.1:0");
+        assert_eq!(process.line("nice "), nice, "{behaviour}");
+        process.signal();
+        assert!(process.end().0);
+    }
 }

@@ -17,7 +17,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 pub(crate) fn run(args: cli::Backend) -> ExitCode {
     let cli::Backend { keeper, inject, admin, window, token_key } = args;
     let log = LogConfig { level: "warn".to_owned(), ..LogConfig::default() };
-    let boot = BootOptions { log, admin: Some(admin), shutdown: SHUTDOWN };
+    let boot = BootOptions { log, admin: Some(admin), shutdown: SHUTDOWN, runtime_nice: 0 };
     longline_boot::run(boot, |boot| async move {
         let options = Options { keeper, inject, window, token_key };
         let joining = Backend::join(options, boot.deps("backend"), boot.shutdown.clone());

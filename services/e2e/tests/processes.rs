@@ -89,3 +89,32 @@ async fn a_room_that_slept_past_its_lease_comes_back_as_a_new_one_r4() {
     }
     cluster.stop().await.unwrap();
 }
+
+/// The name and the nice value of each of a process's threads, as in proc_pid_stat(5).
+fn nice_values(pid: u32) -> Vec<(String, i32)> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stats =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).ok());
+    let value = |stat: String| {
+        let (name, fields) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+        // The state, the third field, is the first here; nice is the nineteenth.
+        (name.to_owned(), fields.split_whitespace().nth(16).unwrap().parse().unwrap())
+    };
+    stats.map(value).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rooms_shards_and_its_lease_come_before_the_threads_of_its_runtime() {
+    let options = Options::new(binary(Profile::Dev).unwrap()).set(Role::Room, "runtime_nice = 7").unwrap();
+    let cluster = Cluster::start(options).await.unwrap();
+    let own = rustix::process::getpriority_process(None).unwrap();
+    let threads = nice_values(cluster.of(Role::Room).next().unwrap().pid());
+    let named = |name: &str| {
+        let mut found = threads.iter().filter(|(thread, _)| thread.starts_with(name)).peekable();
+        assert!(found.peek().is_some(), "{name}: {threads:?}");
+        found.map(|(_, nice)| nice - own).collect::<Vec<_>>()
+    };
+    assert!(named("shard-").iter().chain(&named("member")).all(|nice| *nice == 0), "{threads:?}");
+    assert!(named("tokio-rt-worker").iter().all(|nice| *nice == 7), "{threads:?}");
+    cluster.stop().await.unwrap();
+}

@@ -31,6 +31,7 @@ pub(crate) fn run<S: Service>(args: Args) -> ExitCode {
         Ok(config) => {
             let mut options = BootOptions::of(S::node(&config));
             options.shutdown += S::departure(&config);
+            options.runtime_nice = S::runtime_nice(&config);
             longline_boot::run(options, |boot| serve::<S>(config, boot, args.addresses))
         }
     }

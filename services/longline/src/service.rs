@@ -21,6 +21,8 @@ pub(crate) trait Service: Send + Sized + 'static {
     fn node(config: &Self::Config) -> &NodeConfig;
     /// How long its ordered stop may take beyond `node.shutdown_s`.
     fn departure(config: &Self::Config) -> Duration;
+    /// How far the threads of the runtime stand behind those that it starts itself.
+    fn runtime_nice(config: &Self::Config) -> u8;
     /// Opens its sockets.
     fn bind(config: Self::Config, deps: Deps) -> impl Future<Output = anyhow::Result<Self>>;
     /// Where gRPC listens.
@@ -33,9 +35,9 @@ pub(crate) trait Service: Send + Sized + 'static {
 
 macro_rules! service {
     ($role:ident, $library:ident) => {
-        service!($role, $library, |_| Duration::ZERO);
+        service!($role, $library, |_| Duration::ZERO, |_| 0);
     };
-    ($role:ident, $library:ident, $departure:expr) => {
+    ($role:ident, $library:ident, $departure:expr, $runtime_nice:expr) => {
         impl Service for $library::Bound {
             const ROLE: Role = Role::$role;
             type Config = $library::Config;
@@ -47,6 +49,11 @@ macro_rules! service {
             fn departure(config: &Self::Config) -> Duration {
                 let departure: fn(&Self::Config) -> Duration = $departure;
                 departure(config)
+            }
+
+            fn runtime_nice(config: &Self::Config) -> u8 {
+                let runtime_nice: fn(&Self::Config) -> u8 = $runtime_nice;
+                runtime_nice(config)
             }
 
             async fn bind(config: Self::Config, deps: Deps) -> anyhow::Result<Self> {
@@ -72,6 +79,6 @@ service!(Keeper, longline_keeper);
 service!(Saver, longline_saver);
 service!(Register, longline_register);
 service!(Coordinator, longline_coordinator);
-service!(Room, longline_room, |config| config.drain.deadline());
+service!(Room, longline_room, |config| config.drain.deadline(), |config| config.runtime_nice);
 service!(Center, longline_center);
 service!(Dispatcher, longline_dispatcher);

@@ -46,6 +46,9 @@ pub struct Config {
     pub proxy: ProxyConfig,
     /// Offers the encryption of Longline itself.
     pub noise: Option<NoiseConfig>,
+    /// How far the threads that speak to the cluster (links, gRPC, admin port) stand behind the shards where they share processors:
+    /// what is added to their nice value, 0 to 19. Without meaning in `standalone`, where those threads are every service's.
+    pub runtime_nice: u8,
     /// How it is emptied.
     pub drain: DrainConfig,
     /// How sessions are held.
@@ -62,6 +65,7 @@ impl Default for Config {
             websocket: WebSocketConfig::default(),
             proxy: ProxyConfig::default(),
             noise: None,
+            runtime_nice: 5,
             drain: DrainConfig::default(),
             engine: EngineConfig::default(),
         }
@@ -73,6 +77,7 @@ pub async fn bind(config: Config, deps: Deps) -> anyhow::Result<Bound> {
     let rpc = tokio::net::TcpListener::bind(config.node.rpc)
         .await
         .with_context(|| format!("cannot listen on {} (node.rpc)", config.node.rpc))?;
+    anyhow::ensure!(config.runtime_nice <= 19, "runtime_nice must be 0 to 19");
     anyhow::ensure!(config.websocket.path.starts_with('/'), "websocket.path must begin with a slash");
     let certificates = config.tls.clone().map(Certificates::open).transpose().context("[tls]")?;
     let noise =

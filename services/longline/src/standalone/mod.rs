@@ -57,6 +57,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         log: config.log.clone(),
         admin: Some(config.listen.admin),
         shutdown: Duration::from_secs(config.shutdown_s.saturating_add(2)),
+        runtime_nice: 0,
     };
     longline_boot::run(options, |boot| serve(config, boot))
 }
