@@ -20,6 +20,7 @@ use tonic::service::Routes;
 use crate::post::Post;
 use crate::saver::Service;
 use crate::shared::Shared;
+use crate::walks::Walks;
 use crate::{deliver, peer, walks};
 
 /// Number of the one product.
@@ -37,6 +38,8 @@ pub struct Options {
     pub inject: SocketAddr,
     /// The product's window: messages in flight per bind. 0: the default of a product.
     pub window: u32,
+    /// Sessions a second to which a room sends a broadcast. 0: as fast as it can.
+    pub broadcast_per_second: u32,
     /// Binds need a user token that is signed with this key (HS256; the text's bytes are the key).
     pub token_key: Option<String>,
 }
@@ -49,6 +52,7 @@ pub struct Backend {
     rpc: TcpListener,
     injection: TcpListener,
     product: Product,
+    broadcast_per_second: u32,
 }
 
 impl Backend {
@@ -83,7 +87,8 @@ impl Backend {
             joined => joined?,
         };
         let peers = Peers::new(member.view(), &deps.registry);
-        Ok(Some(Backend { member, peers, deps, rpc, injection, product: product(&options) }))
+        let (product, broadcast_per_second) = (product(&options), options.broadcast_per_second);
+        Ok(Some(Backend { member, peers, deps, rpc, injection, product, broadcast_per_second }))
     }
 
     /// Where injectors really connect.
@@ -99,12 +104,13 @@ impl Backend {
     /// # Errors
     /// If gRPC can be served no more.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Backend { member, peers, deps, rpc, injection, product } = self;
+        let Backend { member, peers, deps, rpc, injection, product, broadcast_per_second } = self;
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         let shared = Arc::new(Shared::new(Post::new(product.id)));
         let (to_walks, queue) = mpsc::channel(walks::QUEUE);
-        tokio::spawn(walks::run(queue, product.id, peers.clone(), stop.clone()));
+        let walks = Walks { product: product.id, per_second: broadcast_per_second, peers: peers.clone() };
+        tokio::spawn(walks::run(queue, walks, stop.clone()));
         tokio::spawn(deliver::run(Arc::clone(&shared), peers, stop.clone()));
         tokio::spawn(peer::serve(injection, Arc::clone(&shared), to_walks, stop.clone()));
         let service = SaverServer::new(Service { shared, product, stop: stop.clone() })

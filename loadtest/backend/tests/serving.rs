@@ -39,7 +39,8 @@ impl Rig {
         let keeper = FakeKeeper::start(Vec::new()).await;
         let inject = "127.0.0.1:0".parse().unwrap();
         let token_key = Some("key".to_owned());
-        let options = Options { keeper: keeper.address.clone(), inject, window: 9, token_key };
+        let options =
+            Options { keeper: keeper.address.clone(), inject, window: 9, broadcast_per_second: 0, token_key };
         let stop = CancellationToken::new();
         let (deps, joining) = (Deps::named("backend"), stop.clone());
         let backend = Backend::join(options, deps.clone(), joining).await.unwrap().unwrap();

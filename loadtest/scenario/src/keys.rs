@@ -198,7 +198,7 @@ pub const KEYS: &[Key] = &[
         "broadcast.per_second",
         "number, 0: no limit",
         "0",
-        "Users a second that the system is to send it to; a room alone and the reference server send as fast as they can",
+        "Users a second that the system is to send it to; the reference server sends as fast as it can",
     ),
     key(
         "broadcast.ttl_s",

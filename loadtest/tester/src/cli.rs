@@ -95,6 +95,9 @@ pub(crate) struct Backend {
     /// Messages in flight on a bind; 0: as a product that says nothing.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub(crate) window: u32,
+    /// Sessions a second to which a room sends a broadcast; 0: as fast as it can.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub(crate) broadcast_per_second: u32,
     /// Binds need a user token signed with this key (HS256).
     #[arg(long, env = "LONGLINE_BACKEND_TOKEN_KEY", hide_env_values = true)]
     pub(crate) token_key: Option<String>,

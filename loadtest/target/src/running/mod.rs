@@ -33,6 +33,8 @@ pub struct StartOptions {
     pub binary: PathBuf,
     /// Devices need user tokens, see [`Running::token_key`].
     pub tokens: bool,
+    /// Users a second to whom the backend has a room alone send a broadcast; 0: as fast as it can.
+    pub broadcast_per_second: u32,
     /// Where uplinks of [`crate::UPLINK_ROUTE`] go.
     pub uplink_url: Option<String>,
     /// The load tester's own program, which is the backend of a room alone.
@@ -84,7 +86,7 @@ impl Running {
     ///
     /// Fails if something is missing, with what to do about it, and if something does not become ready within a minute.
     pub async fn start(servers: &Servers, options: StartOptions) -> anyhow::Result<Running> {
-        let StartOptions { binary, tokens, uplink_url, tester, other_cores } = options;
+        let StartOptions { binary, tokens, broadcast_per_second, uplink_url, tester, other_cores } = options;
         let (wishes, client) = (Wishes { tokens, uplink_url }, admin::client()?);
         match servers {
             Servers::Standalone(local) => {
@@ -105,7 +107,8 @@ impl Running {
                 check_program(&binary)?;
                 let versions = Versions::standalone(&binary).await?;
                 let programs = room::Programs { longline: binary, tester };
-                let (room, places, product) = LocalRoom::start(room, programs, other_cores, tokens).await?;
+                let around = room::Around { cores: other_cores, tokens, broadcast_per_second };
+                let (room, places, product) = LocalRoom::start(room, programs, around).await?;
                 let (held, owns_product) = (Held::Room(Box::new(room)), true);
                 Ok(Running { held, places, product, owns_product, admin: None, client, versions })
             }

@@ -36,6 +36,16 @@ pub(super) struct Programs {
     pub(super) tester: PathBuf,
 }
 
+/// What stands around the room.
+pub(super) struct Around {
+    /// Where it runs, unless the scenario says where.
+    pub(super) cores: Vec<usize>,
+    /// The product wants user tokens.
+    pub(super) tokens: bool,
+    /// Users a second to whom a broadcast is sent; 0: as fast as the room can.
+    pub(super) broadcast_per_second: u32,
+}
+
 #[derive(Debug)]
 pub(super) struct LocalRoom {
     // It ends before what it stands on.
@@ -44,14 +54,13 @@ pub(super) struct LocalRoom {
 }
 
 impl LocalRoom {
-    /// Starts all, and waits until the room is ready. What is not the room runs on `others` unless the scenario says where.
+    /// Starts all, and waits until the room is ready.
     pub(super) async fn start(
         room: &Room,
         programs: Programs,
-        others: Vec<usize>,
-        tokens: bool,
+        around: Around,
     ) -> anyhow::Result<(LocalRoom, Places, Product)> {
-        let others = if room.other_cores.is_empty() { others } else { room.other_cores.clone() };
+        let others = if room.other_cores.is_empty() { around.cores } else { room.other_cores.clone() };
         let mut options = Options::new(programs.longline);
         options.cores = Some(others.clone());
         for role in [Role::Keeper, Role::Register, Role::Room] {
@@ -61,9 +70,11 @@ impl LocalRoom {
         }
         let mut nodes = Nodes::start(options).await?;
         nodes.add(Role::Register, &others).await?.wait_ready().await?;
-        let token_key = tokens.then(token_key).transpose()?;
+        let token_key = around.tokens.then(token_key).transpose()?;
+        let settings =
+            [("--window", room.window.unwrap_or(0)), ("--broadcast-per-second", around.broadcast_per_second)];
         let (backend, told) =
-            start_backend(&nodes, &programs.tester, room.window, token_key.as_deref(), &others).await?;
+            start_backend(&nodes, &programs.tester, settings, token_key.as_deref(), &others).await?;
         let gateway = nodes.add(Role::Room, &room.local.cores).await?;
         gateway.wait_ready().await?;
         let rooms = gateway.addresses().public.clone();
@@ -121,13 +132,13 @@ struct Told {
 async fn start_backend(
     nodes: &Nodes,
     program: &Path,
-    window: Option<u32>,
+    settings: [(&str, u32); 2],
     token_key: Option<&str>,
     cores: &[usize],
 ) -> anyhow::Result<(Process, Told)> {
     let mut words: Vec<String> =
         [BACKEND, "--keeper", nodes.keeper(), "--inject", "127.0.0.1:0"].map(str::to_owned).into();
-    words.extend(window.into_iter().flat_map(|window| ["--window".to_owned(), window.to_string()]));
+    words.extend(settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
     let key = token_key.map(|key| (TOKEN_KEY.to_owned(), key.to_owned()));
     let surroundings = Surroundings { environment: key.into_iter().collect(), cores: cores.to_vec() };
     let log = nodes.folder().join("backend.log");

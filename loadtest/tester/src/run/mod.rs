@@ -47,6 +47,7 @@ pub(crate) async fn run(args: cli::Run, stop: CancellationToken) -> anyhow::Resu
     let options = StartOptions {
         binary: args.binary.map_or_else(|| sides::beside("longline"), Ok)?,
         tokens: scenario.devices.tokens,
+        broadcast_per_second: scenario.broadcast.map_or(0, |broadcast| broadcast.per_second),
         uplink_url: business.as_ref().map(Business::url),
         tester: std::env::current_exe().context("cannot find this program's own file")?,
         other_cores: other_cores(&scenario).to_vec(),

@@ -174,8 +174,11 @@ async fn room_storm() {
 
 #[tokio::test]
 async fn room_million() {
-    let run = green("room_million", &["broadcast.every_s=2"]).await;
-    assert_eq!(run.legs[0].counts.broadcast_received, 80, "{:?}", run.legs[0].counts);
+    let run = green("room_million", &["broadcast.every_s=2", "broadcast.per_second=40"]).await;
+    let leg = &run.legs[0];
+    assert_eq!(leg.counts.broadcast_received, 80, "{:?}", leg.counts);
+    let last = leg.latency.broadcast.as_ref().unwrap().max;
+    assert!(last >= 1_000_000, "80 devices at 40 a second: {last} us");
 }
 
 /// Devices come and go before a backend as before a saver: what was sent meanwhile is loaded.
