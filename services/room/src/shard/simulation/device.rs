@@ -116,7 +116,10 @@ impl Device {
                         assert!(again, "{} was pushed twice without saying so", push.id);
                     }
                     self.owed.retain(|owed| *owed != (index, push.id));
-                    self.owed.push((index, push.id));
+                    // One that was on its way when the device gave the bind up is nobody's.
+                    if self.users.iter().any(|(bound, _)| *bound == u32::from(index)) {
+                        self.owed.push((index, push.id));
+                    }
                 }
                 FrameType::Close => self.closed = true,
                 FrameType::Bound => assert!(self.welcomed, "a BOUND before WELCOME"),
