@@ -11,6 +11,7 @@ use longline_procs::{Cluster, Options, Profile, binary};
 use longline_sdk::Client;
 use longline_testkit::{Restart, eventually};
 use longline_types::Role;
+use rustix::process::{Pid, getpriority_process};
 use support::{Traffic, check};
 
 /// Users who receive; one more is offline all the time and comes at the end.
@@ -90,24 +91,23 @@ async fn a_room_that_slept_past_its_lease_comes_back_as_a_new_one_r4() {
     cluster.stop().await.unwrap();
 }
 
-/// The name and the nice value of each of a process's threads, as in proc_pid_stat(5).
+/// The name and the nice value of each of a process's threads.
 fn nice_values(pid: u32) -> Vec<(String, i32)> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let stats =
-        threads.filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).ok());
-    let value = |stat: String| {
-        let (name, fields) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
-        // The state, the third field, is the first here; nice is the nineteenth.
-        (name.to_owned(), fields.split_whitespace().nth(16).unwrap().parse().unwrap())
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(Result::unwrap);
+    let value = |thread: std::fs::DirEntry| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        // One that has ended meanwhile is passed over.
+        let nice = getpriority_process(Pid::from_raw(thread.file_name().to_str()?.parse().ok()?)).ok()?;
+        Some((name.trim_end().to_owned(), nice))
     };
-    stats.map(value).collect()
+    threads.filter_map(value).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rooms_shards_and_its_lease_come_before_the_threads_of_its_runtime() {
     let options = Options::new(binary(Profile::Dev).unwrap()).set(Role::Room, "runtime_nice = 7").unwrap();
     let cluster = Cluster::start(options).await.unwrap();
-    let own = rustix::process::getpriority_process(None).unwrap();
+    let own = getpriority_process(None).unwrap();
     let threads = nice_values(cluster.of(Role::Room).next().unwrap().pid());
     let named = |name: &str| {
         let mut found = threads.iter().filter(|(thread, _)| thread.starts_with(name)).peekable();
